@@ -1,0 +1,5 @@
+"""``python -m smoothscore``."""
+
+from smoothscore.cli import main
+
+main()

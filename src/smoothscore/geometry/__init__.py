@@ -1,0 +1,34 @@
+"""The geometry of a training set under noise, and what it says about memorization."""
+
+from smoothscore.geometry.coverage import shell_coverage
+from smoothscore.geometry.curve import Curve
+from smoothscore.geometry.danger import DangerZone, danger_zone
+from smoothscore.geometry.diagnosis import Diagnosis, diagnose
+from smoothscore.geometry.far_field import FarField, far_field, unexplained_variance
+from smoothscore.geometry.forecast import Forecast, forecast
+from smoothscore.geometry.model import ModelLevels, examine
+from smoothscore.geometry.posterior import Concentration, concentration, own_weight, posterior_weight, weight_thresholds
+from smoothscore.geometry.shells import Shell, shell_overlap
+
+__all__ = [
+    "Concentration",
+    "Curve",
+    "DangerZone",
+    "Diagnosis",
+    "FarField",
+    "Forecast",
+    "ModelLevels",
+    "Shell",
+    "concentration",
+    "danger_zone",
+    "diagnose",
+    "examine",
+    "far_field",
+    "forecast",
+    "own_weight",
+    "posterior_weight",
+    "shell_coverage",
+    "shell_overlap",
+    "unexplained_variance",
+    "weight_thresholds",
+]

@@ -1,0 +1,163 @@
+r"""The centers of a mixture: where they are stored, and how they are read.
+
+Images are kept as the pixels they came as, :math:`u\in\{0..255\}`, and turned into
+:math:`\mu=u/127.5-1` when a chunk or a row is read, in the precision that the reader asks for: float32 copies
+of the pixels are not exact enough at small noise levels, and four times as large.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from smoothscore.data import ImageSet
+from smoothscore.errors import InputError
+
+__all__ = ["PIXEL_SCALE", "Centers"]
+
+PIXEL_SCALE = 127.5
+CHUNK = 512  # centers read at a time
+
+
+class Centers(nn.Module):
+    """Centers :math:`\\mu_j` with prior weights, read exactly, in chunks or by index.
+
+    Args:
+        source: ``(M, *shape)`` floating-point tensor (values as they are), ``(M, *shape)`` uint8 tensor
+            (pixels; 0..255 is [-1, 1]), or an ``ImageSet``, which stays where it is (memory or disk).
+        log_weights: ``(M,)`` logarithms of prior weights, normalized here; uniform when absent.
+            A weight of zero (``-inf``) leaves its center out of every sum.
+
+    Attributes:
+        count, dim, shape: number of centers, values per center, shape of one center.
+        log_weights: ``(M,)`` float64, normalized to ``logsumexp = 0``.
+
+    Memory: nothing beyond the source but a few numbers a center.
+
+    Raises:
+        InputError: no centers, another dtype, NaN or infinite values, or weights of another length.
+    """
+
+    log_weights: Tensor
+    values: Tensor | None
+
+    def __init__(self, source: Tensor | ImageSet, log_weights: Tensor | None = None) -> None:
+        super().__init__()
+        if isinstance(source, Tensor):
+            _check(source)
+            self.shape = source.shape[1:]
+            self.count = len(source)
+            self.images = None
+            self.register_buffer("values", source.detach().reshape(len(source), -1), persistent=False)
+        else:
+            self.shape = torch.Size(source.shape)
+            self.count = len(source)
+            self.images = source
+            self.values = None
+        if self.count == 0:
+            raise InputError("There are no centers; pass at least one image.")
+        prior = torch.zeros(self.count, dtype=torch.float64) if log_weights is None else log_weights.double()
+        if prior.shape != (self.count,) or torch.isnan(prior).any() or prior.isposinf().any():
+            raise InputError(f"log_weights must be {self.count} numbers below infinity, one for each center.")
+        prior = prior - torch.logsumexp(prior, 0)
+        if torch.isnan(prior).any():
+            raise InputError("All prior weights are zero; give at least one center a positive weight.")
+        self.register_buffer("log_weights", prior, persistent=False)
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        """Move with ``.to``; the log weights stay float64, whatever the rest becomes."""
+        exact = self.log_weights
+        super()._apply(fn, recurse)
+        self.log_weights = exact.to(self.log_weights.device)
+        for name in ("half", "largest", "spread", "index"):
+            self.__dict__.pop(name, None)
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Number of values in one center."""
+        return self.shape.numel()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the log weights live, and with them the values that are not on disk."""
+        return self.log_weights.device
+
+    @property
+    def scale(self) -> float:
+        """Stored values are ``scale`` times the centers (127.5 for pixels, after subtracting 127.5)."""
+        return 1.0 if self.values is not None and self.values.is_floating_point() else PIXEL_SCALE
+
+    @cached_property
+    def half(self) -> Tensor:
+        """Half the squared norms, (M,) float64; infinite for centers without weight. Read once, at first use."""
+        half = torch.cat([rows.square().sum(1) / 2 for _, rows in self.chunks(CHUNK)])
+        return half.masked_fill_(self.log_weights.isneginf(), torch.inf)
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest norm of a center with weight."""
+        half = self.half[self.half.isfinite()]
+        return float((2 * half.max()).sqrt())
+
+    @cached_property
+    def index(self) -> "Index | None":
+        """Bounds for low noise, made at first use where there are centers enough to pay for it."""
+        from smoothscore.mixture.index import Index
+
+        return Index(self) if Index.suits(self) else None
+
+    @cached_property
+    def spread(self) -> float:
+        """Mean squared distance of the centers from their mean, estimated from at most 1,024 of them."""
+        chosen = torch.randperm(self.count, generator=torch.Generator().manual_seed(0))[:1024].to(self.device)
+        return float(self.rows(chosen).var(0, unbiased=False).sum())
+
+    def raw(self, start: int, stop: int) -> Tensor:
+        """Stored rows ``start`` to ``stop`` as they are: (n, dim), uint8 or floating point."""
+        if self.values is not None:
+            return self.values[start:stop]
+        assert self.images is not None
+        rows = torch.from_numpy(self.images.read(start, stop))
+        return rows.reshape(stop - start, -1).to(self.device)
+
+    def scaled(self, start: int, stop: int, out: Tensor) -> Tensor:
+        """``scale`` times rows ``start`` to ``stop``, written into the first rows of ``out``: exact for pixels."""
+        block = out[: stop - start]
+        block.copy_(self.raw(start, stop))
+        return block.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else block
+
+    def scaled_rows(self, indices: Tensor) -> Tensor:
+        """``scale`` times centers ``indices`` (n,), float32: exact for pixels."""
+        rows = self._take(indices).to(torch.float32)
+        return rows.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+
+    def _take(self, indices: Tensor) -> Tensor:
+        if self.values is not None:
+            return self.values[indices]
+        assert self.images is not None
+        rows = torch.from_numpy(self.images.take(indices.cpu().numpy()))
+        return rows.reshape(len(indices), -1).to(self.device)
+
+    def rows(self, indices: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``."""
+        rows = self._take(indices).to(dtype)
+        return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+
+    def chunks(self, size: int, dtype: torch.dtype = torch.float64) -> Iterator[tuple[int, Tensor]]:
+        """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``."""
+        for start in range(0, self.count, size):
+            rows = self.raw(start, min(start + size, self.count)).to(dtype, copy=True)
+            yield start, rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+
+
+def _check(source: Tensor) -> None:
+    if source.ndim < 2 or len(source) == 0:
+        raise InputError(
+            f"Centers of shape {tuple(source.shape)} cannot be used; pass (M, *shape) with M of at least 1."
+        )
+    if source.dtype != torch.uint8 and not source.is_floating_point():
+        raise InputError(f"Centers of dtype {source.dtype} cannot be used; pass uint8 pixels or floats.")
+    if source.is_floating_point() and not torch.isfinite(source).all():
+        raise InputError("The centers have NaN or infinite values; mend or drop those images first.")

@@ -1,0 +1,151 @@
+r"""Queries with their candidates: ragged lists, and exact sums over them.
+
+The expanded square :math:`|x|^2+|\mu|^2-2x\cdot\mu` loses at small noise levels all the digits that matter, even from
+float64 centers rounded to float32. So the distances of the candidates are taken in float64, by direct
+differences from the stored pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smoothscore.mixture.centers import Centers
+from smoothscore.mixture.kernels import Kernel
+
+__all__ = ["Active", "Moments", "Pairs", "differences", "moments", "segments", "weigh"]
+
+ROWS = 128  # pairs whose centers are in memory at a time, in float64
+FLOAT_ROWS = 512  # and in float32
+
+
+@dataclass(frozen=True)
+class Active:
+    """The centers that carry weight for each query, heaviest first.
+
+    Attributes:
+        indices: (B, K) int64; where a query has fewer than K, the last entries repeat the first.
+        log_weights: (B, K) float64, normalized over all centers; ``-inf`` where an entry is padding.
+        r2: (B, K) float64 squared distances.
+    """
+
+    indices: Tensor
+    log_weights: Tensor
+    r2: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P candidate pairs of B queries, sorted by query.
+
+    Attributes:
+        query, center: (P,) int64 indices.
+        r2: (P,) float64 squared distances, exact.
+        log_weights: (P,) float64, normalized over each query's candidates.
+        log_mass: (B,) float64 logarithm of each query's unnormalized total.
+    """
+
+    query: Tensor
+    center: Tensor
+    r2: Tensor
+    log_weights: Tensor
+    log_mass: Tensor
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of (P,) or (P, d) values over each query's candidates."""
+        return _total(values, self.query, len(self.log_mass))
+
+    def accumulate(self, centers: Centers, term: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """Sum over each query's candidates of ``term(rows (n, d) float64, slice of the pairs)``: (B, d)."""
+        out = torch.zeros(len(self.log_mass), centers.dim, dtype=torch.float64, device=self.r2.device)
+        for start in range(0, len(self.query), ROWS):
+            part = slice(start, start + ROWS)
+            out.index_add_(0, self.query[part], term(centers.rows(self.center[part]), part))
+        return out
+
+    def heaviest(self) -> Active:
+        """All candidates as rectangles, heaviest first."""
+        queries = len(self.log_mass)
+        counts = torch.bincount(self.query, minlength=queries)
+        column = torch.arange(len(self.query), device=self.query.device) - (counts.cumsum(0) - counts)[self.query]
+        shape = (queries, int(counts.max()))
+        log_weights = self.log_weights.new_full(shape, -torch.inf)
+        log_weights[self.query, column] = self.log_weights
+        log_weights, order = log_weights.sort(dim=1, descending=True, stable=True)
+        indices, r2 = self.center.new_zeros(shape), self.r2.new_zeros(shape)
+        indices[self.query, column] = self.center
+        r2[self.query, column] = self.r2
+        order = torch.where(log_weights.isneginf(), order[:, :1], order)
+        return Active(indices.gather(1, order), log_weights, r2.gather(1, order))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the centers under normalized weights w, for B queries; all float64.
+
+    Attributes:
+        mean: (B, d) mean of the centers under the weights :math:`w_j\\kappa_j`.
+        precision: (B,) :math:`\\sum_jw_j\\kappa_j`.
+        log_mass: (B,) logarithm of the unnormalized total.
+        r2, curvature: (B,) :math:`\\sum_jw_jr_j^2` and :math:`\\sum_jw_jq_jr_j^2`.
+        entropy: (B,) in nats.
+    """
+
+    mean: Tensor
+    precision: Tensor
+    log_mass: Tensor
+    r2: Tensor
+    curvature: Tensor
+    entropy: Tensor
+
+
+def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
+    """The sums over listed candidates, exact."""
+    weights, some, r2 = pairs.log_weights.exp(), kernel.select(pairs.query), pairs.r2[:, None]
+    steep = weights * some.precision(r2)[:, 0]
+    precision = pairs.total(steep)
+    return Moments(
+        mean=pairs.accumulate(centers, lambda rows, part: rows * steep[part, None]) / precision[:, None],
+        precision=precision,
+        log_mass=pairs.log_mass,
+        r2=pairs.total(weights * pairs.r2),
+        curvature=pairs.total(weights * pairs.r2 * some.curvature(r2)[:, 0]),
+        entropy=-pairs.total(torch.special.xlogy(weights, weights)),
+    )
+
+
+def weigh(x: Tensor, centers: Centers, kernel: Kernel, query: Tensor, center: Tensor) -> Pairs:
+    """Exact distances and weights of the pairs (query sorted) for queries ``x`` (B, d)."""
+    r2 = differences(x, centers, query, center)
+    logits = kernel.select(query).log_weight(r2[:, None])[:, 0] + centers.log_weights[center]
+    top = logits.new_full((len(x),), -torch.inf).scatter_reduce_(0, query, logits, "amax")
+    log_mass = top + _total((logits - top[query]).exp(), query, len(x)).log()
+    return Pairs(query, center, r2, logits - log_mass[query], log_mass)
+
+
+def differences(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tensor:
+    """Squared distances (P,) of the pairs for queries ``x`` (B, d), by float64 differences."""
+    wide = x.double()
+    r2 = torch.empty(len(query), dtype=torch.float64, device=x.device)
+    for start in range(0, len(query), ROWS):
+        part = slice(start, start + ROWS)
+        r2[part] = (centers.rows(center[part]) - wide[query[part]]).square_().sum(1)
+    return r2
+
+
+def segments(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tensor:
+    """S of the pairs (query sorted), (P,) float32, by one product a query: see :mod:`products`."""
+    columns = x.float() / centers.scale
+    values = torch.empty(len(query), dtype=torch.float32, device=x.device)
+    start = 0
+    for q, n in zip(*(part.tolist() for part in query.unique_consecutive(return_counts=True)), strict=True):
+        for low in range(start, start + n, FLOAT_ROWS):
+            part = slice(low, min(low + FLOAT_ROWS, start + n))
+            torch.mv(centers.scaled_rows(center[part]), columns[q], out=values[part])
+        start += n
+    return values - centers.half[center].float()
+
+
+def _total(values: Tensor, query: Tensor, queries: int) -> Tensor:
+    return values.new_zeros(queries, *values.shape[1:]).index_add_(0, query, values)

@@ -1,0 +1,92 @@
+r"""Products of queries with all centers, and the centers above a threshold among them.
+
+:math:`S_j=x\cdot\mu_j-\tfrac12\|\mu_j\|^2` holds all of :math:`\|x-\mu_j\|^2=\|x\|^2-2S_j` that differs between centers.
+A table of S, or of bounds of it, has one row a center: products of a chunk of centers with the queries are
+much faster than the other way round.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smoothscore.mixture.centers import CHUNK, Centers
+
+__all__ = ["PIECE", "Table", "chunk_products", "gamma", "products", "rounding"]
+
+PIECE = 16  # centers whose largest value is kept beside the table
+
+
+def gamma(terms: int) -> float:
+    """Error of a float32 sum of this many products, in any order, relative to the sum of their moduli."""
+    unit = terms * 2.0**-24
+    return unit / (1 - unit)
+
+
+def rounding(x: Tensor, centers: Centers) -> Tensor:
+    """A bound (B,) of the error of S in float32, of :func:`products` and of the rounding of x: float64."""
+    length = x.double().norm(dim=1)
+    largest = centers.largest
+    return gamma(centers.dim + 4) * (length + largest) * largest * (1 + 2.0**-10)
+
+
+@dataclass
+class Table:
+    """One value for each of M centers (rows) and B queries (columns).
+
+    Attributes:
+        values: (M rounded up to whole pieces, B), ``-inf`` past M.
+        peaks: (pieces, B), the largest value of each piece.
+    """
+
+    values: Tensor
+    peaks: Tensor
+
+    @classmethod
+    def empty(cls, centers: Centers, queries: int, dtype: torch.dtype = torch.float32) -> "Table":
+        """A table to be filled."""
+        pieces = -(-centers.count // PIECE)
+        values = torch.empty(pieces * PIECE, queries, dtype=dtype, device=centers.device)
+        values[centers.count :] = -torch.inf
+        return cls(values, torch.empty(pieces, queries, dtype=dtype, device=centers.device))
+
+    def settle(self, start: int, stop: int) -> None:
+        """Take the peaks of rows ``start`` (of whole pieces) to ``stop``."""
+        first, last = start // PIECE, -(-stop // PIECE)
+        whole = self.values[first * PIECE : last * PIECE]
+        torch.amax(whole.view(-1, PIECE, whole.shape[1]), 1, out=self.peaks[first:last])
+
+    def best(self) -> Tensor:
+        """The row of each query's largest value: (B,)."""
+        rows = self.peaks.argmax(0) * PIECE + torch.arange(PIECE, device=self.values.device)[:, None]
+        return rows.gather(0, self.values.gather(0, rows).argmax(0, keepdim=True))[0]
+
+    def hits(self, threshold: Tensor) -> Tensor:
+        """How many pieces reach each query's threshold (B,): (B,) int64."""
+        return (self.peaks >= threshold.to(self.peaks.dtype)).sum(0)
+
+    def above(self, threshold: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs (query, row), sorted by query, whose value reaches the query's threshold (B,)."""
+        limit = threshold.to(self.values.dtype)
+        query, piece = (self.peaks >= limit).T.nonzero(as_tuple=True)
+        rows = piece[:, None] * PIECE + torch.arange(PIECE, device=piece.device)
+        entry, place = (self.values[rows, query[:, None]] >= limit[query, None]).nonzero(as_tuple=True)
+        return query[entry], rows[entry, place]
+
+
+def products(x: Tensor, centers: Centers) -> Table:
+    """The table of S for queries x (B, d), in their dtype."""
+    table = Table.empty(centers, len(x), x.dtype)
+    buffer = torch.empty(CHUNK, centers.dim, dtype=x.dtype, device=x.device)
+    columns = (x / centers.scale).T.contiguous()
+    for start in range(0, centers.count, CHUNK):
+        stop = min(start + CHUNK, centers.count)
+        chunk_products(centers, columns, start, centers.scaled(start, stop, buffer), table.values[start:stop])
+        table.settle(start, stop)
+    return table
+
+
+def chunk_products(centers: Centers, columns: Tensor, start: int, block: Tensor, out: Tensor) -> None:
+    """S of one chunk: scaled centers (n, d) times queries (d, B) divided by the scale, less half the norms."""
+    half = centers.half[start : start + len(block), None].to(out.dtype)
+    torch.addmm(half, block, columns, beta=-1, out=out)

@@ -1,0 +1,127 @@
+r"""Which centers can carry weight for a query.
+
+A center whose weight is below :math:`\epsilon/M` times the largest changes no sum by more than
+:math:`\epsilon` together with all its like. So a query's candidates are the centers within the kernel's *reach* of
+its nearest one. They are found from bounds of the distances that are proofs, whatever is computed in float32:
+first those of the index (a prefix of coordinates), then, where these leave too many, those of the
+full products.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smoothscore.mixture.centers import Centers
+from smoothscore.mixture.index import Index
+from smoothscore.mixture.kernels import Kernel
+from smoothscore.mixture.pairs import differences, segments
+from smoothscore.mixture.products import Table, products, rounding
+
+__all__ = ["Screened", "candidates"]
+
+FEW = 64  # centers up to which all are candidates
+FAR = 1e15  # norm of a query from which float32 products may overflow
+
+# Cost of one (query, center) pair as a multiple of its share of a large float32 product.
+READ = 12  # reading a center for a product, whatever the number of queries
+FLOAT = 20  # gathering a center and a float32 product with one query
+EXACT = 100  # gathering it, a float64 difference, and its share of the sum
+CALM = 4  # candidates a query that are differenced in float64 without more ado
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Candidate pairs, and the queries that have too many of them.
+
+    Attributes:
+        query, center: (P,) pairs, sorted by query, of the queries that are not crowded.
+        crowded: (C,) queries whose weight lies on too many centers to list.
+        table: S in float32 for the crowded queries, where it has been taken.
+    """
+
+    query: Tensor
+    center: Tensor
+    crowded: Tensor
+    table: Table | None = None
+
+
+def candidates(
+    x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, listed: bool = False
+) -> Screened:
+    """Centers that hold all but ``tolerance`` of each query's weight, for queries x (B, d) in float64.
+
+    With ``listed`` no query counts as crowded, however many candidates it has.
+    """
+    everyone = torch.arange(len(x), device=x.device)
+    if centers.count <= FEW or (x.norm(dim=1) > FAR).any():
+        every = torch.arange(centers.count, device=x.device)
+        return Screened(everyone.repeat_interleave(len(every)), every.repeat(len(x)), everyone[:0])
+    nats = torch.full((len(x),), math.log(centers.count / tolerance), dtype=torch.float64, device=x.device)
+    proxy = (x - centers.rows(everyone[:1])).square().sum(1)
+    broad = kernel.reach(proxy, nats) - proxy > centers.spread
+    if broad.all() and not listed:
+        return Screened(everyone[:0], everyone[:0], everyone)
+    found = []
+    rest = everyone
+    if centers.index is not None and not broad.any():
+        pairs, rest = _by_index(x, centers, centers.index, kernel, nats)
+        found.append(pairs)
+    table = None
+    if len(rest) and not (broad.all() and not listed):
+        pairs, rest, table = _by_products(x, centers, kernel, nats, rest, listed)
+        found.append(pairs)
+    query, center = torch.cat([q for q, _ in found]), torch.cat([c for _, c in found])
+    order = query.argsort(stable=True)
+    return Screened(query[order], center[order], rest, table)
+
+
+def _threshold(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, anchor: Tensor) -> Tensor:
+    """The S (B,) that every candidate reaches, given a center (B,) whose distance is taken exactly."""
+    size = x.square().sum(1)
+    r2 = differences(x, centers, torch.arange(len(x), device=x.device), anchor)
+    prior = centers.log_weights
+    reach = kernel.reach(r2, nats + prior.max() - prior[anchor])
+    slack = 2.0**-22 * (size - reach).abs() + centers.dim * 2.0**-51 * (size + r2)
+    return ((size - reach) / 2 - slack).clamp_min(torch.finfo(torch.float32).min)
+
+
+def _by_index(
+    x: Tensor, centers: Centers, index: Index, kernel: Kernel, nats: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Pairs of the queries that the bounds serve, and the others."""
+    table, anchor, coordinates = index.bound(x, centers)
+    threshold = _threshold(x, centers, kernel, nats, anchor)
+    share = centers.count * (1 + READ / len(x))
+    if table.hits(threshold).sum() * FLOAT > len(x) * share * index.extra:
+        index.tighten(table, x, coordinates)
+    many = table.hits(threshold) * FLOAT > share
+    query, center = table.above(threshold.masked_fill(many, torch.inf))
+    del table
+    if len(query) > CALM * len(x):
+        values = segments(x, centers, query, center)
+        best = values.new_full((len(x),), -torch.inf).scatter_reduce_(0, query, values, "amax")
+        leader = anchor.clone()
+        leading = values == best[query]
+        leader[query[leading]] = center[leading]
+        limit = torch.maximum(threshold, _threshold(x, centers, kernel, nats, leader)) - rounding(x, centers)
+        near = values >= limit.float()[query]
+        query, center = query[near], center[near]
+    return (query, center), many.nonzero()[:, 0]
+
+
+def _by_products(
+    x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, rest: Tensor, listed: bool
+) -> tuple[tuple[Tensor, Tensor], Tensor, Table]:
+    """Pairs of the queries ``rest`` that are not crowded; the crowded ones, and their products."""
+    x = x[rest]
+    table = products(x.float(), centers)
+    threshold = _threshold(x, centers, kernel.select(rest), nats[rest], table.best()) - rounding(x, centers)
+    many = table.hits(threshold) * EXACT > centers.count * (1 + READ / len(x))
+    if listed:
+        many = torch.zeros_like(many)
+    query, center = table.above(threshold.masked_fill(many, torch.inf))
+    if not many.all():
+        table = Table(table.values[:, many], table.peaks[:, many])
+    return (rest[query], center), rest[many], table

@@ -1,0 +1,132 @@
+"""Images as rows of numbers, and exact distances between chosen pairs of them.
+
+Between uint8 images, moved to v = u - 128 in -128..127, |v - w|^2 = |v|^2 + |w|^2 - 2 v . w is an integer, and float32
+products give it exactly: over blocks of 1,024 values every partial sum of v . w is an integer of at most 2^24.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smoothscore.data import ImageSet, to_images
+from smoothscore.errors import InputError
+
+__all__ = ["Rows"]
+
+Index = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_BLOCK = 1024
+_SIGN = 128  # u ^ 128, read as a signed byte, is u - 128
+_CHUNK = 2**21  # values held at once
+_LARGEST = 1e15  # beyond it squares may leave float32
+
+
+class Rows:
+    """Images as rows (count, dim) of numbers: pixels 0 to 255 if they are uint8 images, else their values as given.
+
+    A float image (C, H, W) whose every value is u / 127.5 - 1 for an integer u in 0..255, up to rounding, is that
+    uint8 image.
+
+    Args:
+        images: (count, *shape), floats in [-1, 1] or an ImageSet.
+        role: what an error message calls them.
+
+    Attributes:
+        shape: of one image.
+        integer: whether all of them are uint8 images.
+
+    Raises:
+        InputError: no images, no floating-point values in them, or values that are not finite.
+    """
+
+    def __init__(self, images: Tensor | ImageSet, role: str) -> None:
+        if len(images) == 0:
+            raise InputError(f"There are no {role}; give at least one image.")
+        if isinstance(images, Tensor):
+            images = images.detach().cpu()
+            if images[:1].numel() == 0 or not images.is_floating_point():
+                raise InputError(f"The {role} are not floating-point images; pass values in [-1, 1] or an ImageSet.")
+            self._known = torch.cat([_on_grid(part, role) for part in torch.split(images, _step(images[0].numel()))])
+            if self._known.all():
+                images = to_images(images)
+        self.images = images
+        self.count = len(images)
+        self.integer = isinstance(images, ImageSet)
+        self.shape = torch.Size(images.shape if isinstance(images, ImageSet) else images.shape[1:])
+        self.dim = self.shape.numel()
+
+    def chunks(self) -> Iterator[Index]:
+        """Indices of all rows, in parts of a bounded size."""
+        for start in range(0, self.count, _step(self.dim)):
+            yield np.arange(start, min(start + _step(self.dim), self.count))
+
+    def raw(self, index: Index) -> Tensor:
+        """Rows (n, dim) as they are stored: uint8 pixels, or the given floats."""
+        if isinstance(self.images, ImageSet):
+            return torch.from_numpy(self.images.take(index)).reshape(len(index), self.dim)
+        return self.images[torch.from_numpy(index)].reshape(len(index), self.dim)
+
+    def exact(self, index: Index, *, pixels: bool) -> Tensor:
+        """Rows (n, dim) in float64, on the scale of pixels, 0 to 255, or else on that of [-1, 1]."""
+        rows = self.raw(index).double()
+        if self.integer:
+            return rows if pixels else rows.div_(127.5).sub_(1)
+        known = self._known[torch.from_numpy(index)][:, None]
+        scaled = (rows + 1).mul_(127.5)
+        if pixels:
+            return torch.where(known, scaled.round(), scaled)
+        return torch.where(known, scaled.round_().div_(127.5).sub_(1), rows)
+
+    def squares(self, x: Tensor, query: Index, index: Index) -> Floats:
+        """|x_query - y_index|^2 of each pair (P,), by direct differences in float64.
+
+        ``x`` (B, dim) is on the scale of these rows.
+        """
+        parts = []
+        for start in range(0, len(query), _step(self.dim)):
+            pairs = slice(start, start + _step(self.dim))
+            rows = self.exact(index[pairs], pixels=self.integer).sub_(x[torch.from_numpy(query[pairs])])
+            parts.append(torch.linalg.vecdot(rows, rows))
+        return torch.cat(parts).numpy() if parts else np.empty(0)
+
+    def integer_squares(self, x: Tensor, query: Index, index: Index, sizes: Floats) -> Floats:
+        """The same between uint8 images, as exact integers.
+
+        ``query`` must be sorted; ``sizes`` (count,) are |y - 128|^2 of all rows.
+        """
+        moved = x - 128
+        found: Floats = sizes[index] + moved.square().sum(1).numpy()[query]
+        right = moved.float()
+        step = max(1, _step(self.dim) // 2)
+        buffer = torch.empty(min(step, len(query)), self.dim)
+        for start in range(0, len(query), step):
+            mine = query[start : start + step]
+            signed = self.raw(index[start : start + step]).bitwise_xor_(_SIGN).view(torch.int8)
+            rows = buffer[: len(mine)].copy_(signed)
+            products = torch.empty(-(-self.dim // _BLOCK), len(mine))
+            for low, high in pairwise(np.flatnonzero(np.diff(mine, prepend=-1, append=-1))):
+                for block, at in enumerate(range(0, self.dim, _BLOCK)):
+                    part = slice(at, at + _BLOCK)
+                    torch.mv(rows[low:high, part], right[mine[low], part], out=products[block, low:high])
+            found[start : start + step] -= 2 * products.sum(0, dtype=torch.float64).numpy()
+        return found
+
+
+def _step(dim: int) -> int:
+    return max(1, _CHUNK // dim)
+
+
+def _on_grid(given: Tensor, role: str) -> Tensor:
+    """Which of some images are uint8 images (n,); refuses values that cannot be measured."""
+    if not bool((given.abs() <= _LARGEST).all()):
+        raise InputError(f"The {role} have NaN, infinite or huge values; mend or drop those images first.")
+    if given.ndim != 4:
+        return torch.zeros(len(given), dtype=torch.bool)
+    pixels = (given.double() + 1) * 127.5
+    slack = 4 * 127.5 * torch.finfo(given.dtype).eps
+    return ((pixels - pixels.round().clamp(0, 255)).abs() <= slack).flatten(1).all(1)

@@ -1,0 +1,198 @@
+"""Lower bounds of all distances from a thin float32 product, and what rounding can do to them.
+
+Let c be a center of the data, R the largest |y - c|, and write x' = (x - c) / R, y' = (y - c) / R. For r orthonormal
+directions V, with coordinates a = V^T x', b = V^T y' and the lengths of what they leave out, rho_x = |x' - V a| and
+rho_y = |y' - V b|, Cauchy and Schwarz give x' . y' <= a . b + rho_x rho_y. So
+
+    |x - y|^2 / R^2 >= |x'|^2 + 2 s(x, y),    s(x, y) = |y'|^2 / 2 - a . b - rho_x rho_y:
+
+one product of rows of r + 2 numbers for all centers. Along principal directions a few leave little out. With V the
+whole space, r = d and rho = 0, the bound is the distance.
+
+Rounding: coordinates and lengths are computed in float64, rho from a difference of squares and made larger by what
+rounding may have taken, so what counts is float32. A product of rows of n numbers is off by at most gamma_n =
+n u / (1 - n u), u = 2^-24, times the sum of the absolute products, in any order of summation; rounding the factors
+adds 2 to n, and 14 more cover the rest. The sum is at most |x'| + 1/2, so the computed s is above the true one by at
+most e(x) = gamma_(r + 16) (|x'| + 1/2), and (d + 16) 2^-51 |x'|^2 more for what float64 does to queries far away.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from smoothscore.neighbors.rows import Rows
+
+__all__ = ["Frame", "PrefixScreen", "Projection", "Screen", "Screened", "frame", "principal"]
+
+Floats = NDArray[np.float64]
+
+GROUP = 64  # bounds are padded to whole groups of this many centers
+
+_CHUNK = 768  # centers in one product: 8 MB at d = 3,072
+_FIT = 4096  # centers that c and the principal directions are found from
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where x' and y' are measured from: c (d,), R, and |y'|^2 / 2 of all centers (M,), in float64."""
+
+    center: Tensor
+    radius: float
+    half: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """float64 rows (n, d) moved and scaled."""
+        return (rows - self.center).div_(self.radius)
+
+
+def frame(rows: Rows) -> Frame:
+    """The frame of some centers, by one pass over them; c is the mean of at most 4,096 of them."""
+    center = _sample(rows).mean(0).float().double()
+    half = torch.cat([(part - center).square_().sum(1) / 2 for _, part in _exact(rows)])
+    radius = float((2 * half.max()).sqrt()) or 1.0
+    return Frame(center, radius, half / radius**2)
+
+
+def principal(rows: Rows, at: Frame, count: int) -> Tensor:
+    """Orthonormal (d, count): directions of largest variance of at most 4,096 centers, found by random projections."""
+    sample = at(_sample(rows)).float().numpy()
+    found = randomized_svd(sample, count, n_iter=2, random_state=0)[2]
+    return torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q
+
+
+def _sample(rows: Rows) -> Tensor:
+    index = np.unique(np.linspace(0, rows.count - 1, _FIT).astype(np.int64))
+    return rows.exact(index, pixels=rows.integer)
+
+
+def _exact(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
+    for index in rows.chunks():
+        yield slice(int(index[0]), int(index[-1]) + 1), rows.exact(index, pixels=rows.integer)
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Lower bounds of the distances of B queries to M centers.
+
+    Attributes:
+        low: (M padded, B) float32, s(x, y); infinite in the padding.
+        error: (B,) e(x).
+        size: (B,) |x'|^2.
+        rest: (B,) rho_x.
+    """
+
+    low: Tensor
+    error: Floats
+    size: Floats
+    rest: Floats
+
+
+class Screen:
+    """s(x, y) of all centers in the whole space.
+
+    Args:
+        rows: the centers.
+        at: their frame.
+
+    Attributes:
+        rest: (M,) rho_y.
+
+    Memory: M (d + 1) float32 for float centers; nothing for uint8 images, which are converted as they are read.
+    """
+
+    def __init__(self, rows: Rows, at: Frame) -> None:
+        self.rows = rows
+        self.frame = at
+        self.rest: Floats = np.zeros(rows.count)
+        self._half = at.half[:, None].float()
+        self._whole = None if rows.integer else torch.cat([at(values).float() for _, values in _exact(rows)])
+
+    def __call__(self, x: Tensor, out: Tensor) -> Screened:
+        """Bounds for float64 queries (B, d) on the scale of the centers, written into ``out`` (M padded, >= B)."""
+        moved = self.frame(x)
+        right, rest = self._right(moved)
+        size = moved.square().sum(1)
+        terms = (len(right) + 16) * 2.0**-24
+        error = terms / (1 - terms) * (size.sqrt() + 0.5) + (x.shape[1] + 16) * 2.0**-51 * size
+        low = out.flatten()[: len(out) * len(x)].view(len(out), len(x))
+        low[self.rows.count :] = torch.inf
+        self._product(right.float(), low[: self.rows.count])
+        return Screened(low, error.numpy(), size.numpy(), rest.numpy())
+
+    def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """The right factor of the product and rho_x (B,)."""
+        return moved.T, moved.new_zeros(len(moved))
+
+    def _product(self, right: Tensor, out: Tensor) -> None:
+        if self._whole is not None:
+            torch.addmm(self._half, self._whole, right, alpha=-1, out=out)
+            return
+        center = self.frame.center.float()
+        for start in range(0, self.rows.count, _CHUNK):
+            part = slice(start, min(start + _CHUNK, self.rows.count))
+            pixels = self.rows.raw(np.arange(part.start, part.stop)).float()
+            torch.addmm(self._half[part], pixels.sub_(center).div_(self.frame.radius), right, alpha=-1, out=out[part])
+
+
+class Projection:
+    """Coordinates of the centers along orthonormal directions, and the length of what they leave out.
+
+    Attributes:
+        directions: (d, r) float64.
+        coordinates: (M, r) float32.
+        rest: (M,) float64, not below the true length.
+    """
+
+    def __init__(self, rows: Rows, at: Frame, directions: Tensor) -> None:
+        self.directions = directions
+        self.coordinates = torch.empty(rows.count, directions.shape[1])
+        self.rest = torch.empty(rows.count, dtype=torch.float64)
+        for part, values in _exact(rows):
+            self.coordinates[part], self.rest[part] = self(at(values))
+
+    def __call__(self, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """Of rows (n, d): coordinates (n, r) and the length left out (n,), rounded up, in float64."""
+        along = moved @ self.directions
+        size = moved.square().sum(1)
+        slack = 4 * sum(self.directions.shape) * 2.0**-53 * size
+        return along, ((size - along.square().sum(1)).clamp_min(0) + slack).sqrt()
+
+    def first(self, count: int) -> "Projection":
+        """The projection along the first ``count`` directions."""
+        short = copy(self)
+        short.directions = self.directions[:, :count].contiguous()
+        short.coordinates = self.coordinates[:, :count]
+        short.rest = (self.rest.square() + self.coordinates[:, count:].square().sum(1, dtype=torch.float64)).sqrt()
+        return short
+
+
+class PrefixScreen(Screen):
+    """s(x, y) of all centers along the directions of a projection.
+
+    Args:
+        plain: the screen in the whole space.
+        projection: of its centers.
+
+    Memory: M (r + 3) float32, r the number of directions.
+    """
+
+    def __init__(self, plain: Screen, projection: Projection) -> None:
+        self.rows = plain.rows
+        self.frame = plain.frame
+        self.rest = projection.rest.numpy()
+        self._projection = projection
+        columns = [-projection.coordinates, -projection.rest[:, None].float(), self.frame.half[:, None].float()]
+        self._left = torch.cat(columns, 1)
+
+    def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
+        along, rest = self._projection(moved)
+        return torch.cat([along.T, rest[None], torch.ones_like(rest)[None]]), rest
+
+    def _product(self, right: Tensor, out: Tensor) -> None:
+        torch.mm(self._left, right, out=out)

@@ -1,0 +1,43 @@
+"""Results, their pages and their figures, from plain arrays, numbers and texts; knows no score and no network."""
+
+from smoothscore.report.figures import Region, Series, curves, histogram, image_grid, png_uri
+from smoothscore.report.page import (
+    Block,
+    Code,
+    Fact,
+    Facts,
+    Figure,
+    Gallery,
+    Group,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from smoothscore.report.result import Result
+from smoothscore.report.write import write_bytes, write_text
+
+__all__ = [
+    "Block",
+    "Code",
+    "Fact",
+    "Facts",
+    "Figure",
+    "Gallery",
+    "Group",
+    "Page",
+    "Picture",
+    "Region",
+    "Result",
+    "Section",
+    "Series",
+    "Table",
+    "Text",
+    "curves",
+    "histogram",
+    "image_grid",
+    "png_uri",
+    "write_bytes",
+    "write_text",
+]

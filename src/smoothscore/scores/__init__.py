@@ -1,0 +1,19 @@
+"""The scores, one file a family; :func:`load_score` gives them by name."""
+
+from smoothscore.scores.base import Score
+from smoothscore.scores.empirical import EmpiricalScore
+from smoothscore.scores.gaussian import GaussianScore
+from smoothscore.scores.gaussian_mixture import GaussianMixtureScore
+from smoothscore.scores.mollified import MollifiedScore
+from smoothscore.scores.piecewise import PiecewiseScore
+from smoothscore.scores.spec import load_score
+
+__all__ = [
+    "EmpiricalScore",
+    "GaussianMixtureScore",
+    "GaussianScore",
+    "MollifiedScore",
+    "PiecewiseScore",
+    "Score",
+    "load_score",
+]

@@ -1,0 +1,206 @@
+r"""Smoothing any score by a Gaussian kernel.
+
+With :math:`K_h=N(0,h^2I)` the mollified score is a gradient again, that of the smoothed *log*-density,
+
+.. math::
+    s_h(x;\sigma)=(K_h*s)(x;\sigma)=\nabla\big(K_h*\log p_\sigma\big)(x)
+    =\frac{\mathrm E_z[D(x+hz;\sigma)]-x}{\sigma^2},
+
+so a softmax over training images turns into an average of many, each seen from a slightly different point.
+The density :math:`\exp(K_h*\log p_\sigma)/Z` is the LED-KDE when p is a kernel density estimate. Directions
+normal to a linear data manifold keep their variance :math:`\sigma^2`; only the data along it are smoothed.
+
+The "larger time" approximation moves the average inside the softmax,
+:math:`\mathrm E_z[D(x+hz;\sigma)]\approx D(x;\sqrt{\sigma^2+h^2})`. For an empirical score it is the
+temperature :math:`T=1+h^2/\sigma^2` at the same level. It costs one evaluation and can be far off when
+:math:`h>\sigma`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from smoothscore.errors import InputError
+from smoothscore.mixture import GaussianKernel, node_averages, spread
+from smoothscore.scores.base import Score, Sigma
+from smoothscore.scores.empirical import EmpiricalScore
+
+__all__ = ["MollifiedScore"]
+
+Bandwidth = float | Callable[[Tensor], Tensor]
+Evaluate = Callable[[Tensor, Tensor], Tensor]
+
+BATCH = 256
+"""Largest number of shifted images given to the inner score at a time (one image's shifts may be split)."""
+
+
+class MollifiedScore(Score):
+    """The average of a score over Gaussian shifts of the image, with a fixed set of shifts.
+
+    The shifts come in pairs (z, -z), drawn once from ``seed``: the same seed gives the same field, which is
+    the exact gradient of ``log_density``, and scores that are linear in x are reproduced without error. What
+    is averaged is the denoiser; the term -x / sigma^2 passes through.
+
+    Cost: ``samples`` evaluations of ``score`` (one for ``approximation="larger-time"``); for an
+    :class:`EmpiricalScore` all shifts share one distance computation. Memory: samples * d values.
+
+    Args:
+        score: any score, closed-form or a network.
+        bandwidth: standard deviation h of the shifts in the units of the data; or a function of sigma
+            (batch,) that returns (batch,).
+        samples: number of shifts, even, at least 2.
+        seed: of the shifts.
+        nodes: ``"gaussian"`` draws, or ``"sobol"``: a scrambled low-discrepancy sequence, more accurate in
+            few dimensions.
+        approximation: ``"larger-time"`` for the closed approximation; ``samples``, ``seed`` and ``nodes`` are
+            then not used.
+
+    Raises:
+        InputError: a negative bandwidth, an odd or non-positive number of samples, an unknown option.
+
+    Source: Kernel-smoothed scores, Definition 1 and appendix A.8, form (b): exact along normal directions.
+    """
+
+    shifts: Tensor
+
+    def __init__(
+        self,
+        score: Score,
+        bandwidth: Bandwidth,
+        samples: int = 64,
+        seed: int = 0,
+        nodes: Literal["gaussian", "sobol"] = "gaussian",
+        approximation: Literal["larger-time"] | None = None,
+    ) -> None:
+        super().__init__(score.shape)
+        if samples < 2 or samples % 2:
+            raise InputError(
+                f"samples is {samples}; shifts come in pairs, so give an even number of at least 2."
+            )
+        if approximation not in (None, "larger-time"):
+            raise InputError(f"approximation is {approximation!r}; take 'larger-time' or None.")
+        self.inner = score
+        self.bandwidth = bandwidth
+        self.nodes = nodes
+        self.approximation = approximation
+        self.register_buffer("shifts", _pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
+
+    def denoise(self, x: Tensor, sigma: Sigma) -> Tensor:
+        """The average of the inner denoiser over the shifts; same shape as ``x`` (batch, *shape)."""
+        x, level = self.check(x, sigma)
+        width = self._width(level)
+        if self.approximation:
+            return self.inner.denoise(x, (level**2 + width**2).sqrt())
+        if isinstance(self.inner, EmpiricalScore):
+            averaged: Tensor = _SharedDistances.apply(x, self, level, width)  # type: ignore[no-untyped-call]
+            return averaged
+        return self._average(self.inner.denoise, x, level, width)
+
+    def log_density(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """The average of the inner log-density over the shifts, (batch,): the log-density up to a constant.
+
+        The constant is the same for all x at one level and bandwidth, and is not known in closed form.
+        """
+        x, level = self.check(x, sigma)
+        width = self._width(level)
+        if self.approximation:
+            larger = level**2 + width**2
+            return larger / level**2 * self.inner.log_density(x, larger.sqrt())
+        return self._average(self.inner.log_density, x, level, width)
+
+    def standard_error(self, x: Tensor, sigma: Sigma) -> Tensor:
+        """How far ``denoise`` is from the average over all shifts, (batch,).
+
+        The root of the expected squared 2-norm, estimated from the spread between the pairs of shifts;
+        divided by sigma^2 it is that of ``score``.
+
+        Raises:
+            InputError: fewer than two pairs, or shifts that are not independent draws.
+        """
+        if self.nodes != "gaussian" or self.approximation or len(self.shifts) < 4:
+            raise InputError("standard_error needs independent pairs: nodes='gaussian', 4 samples or more.")
+        x, level = self.check(x, sigma)
+        total = torch.zeros(len(x), self.dim, dtype=torch.float64, device=x.device)
+        squares = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for values in self._shifted(self.inner.denoise, x, level, self._width(level)):
+            pairs = values.double().reshape(-1, 2, len(x), self.dim).mean(1)
+            total += pairs.sum(0)
+            squares += (pairs**2).sum((0, 2))
+        count = len(self.shifts) / 2
+        variance = (squares - (total**2).sum(1) / count) / (count - 1)
+        return (variance.clamp(min=0) / count).sqrt().to(x.dtype)
+
+    def _average(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Tensor:
+        sums = [values.sum(0) for values in self._shifted(evaluate, x, level, width)]
+        return torch.stack(sums).sum(0) / len(self.shifts)
+
+    def _shifted(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Iterator[Tensor]:
+        """``evaluate`` at every shift of ``x``: (n, batch, ...) with whole pairs of shifts in each chunk."""
+        for shifts in torch.split(self.shifts.to(x.dtype), 2 * max(1, BATCH // (2 * len(x)))):
+            moved = x + self.expand(width) * shifts.unsqueeze(1)
+            values = evaluate(moved.flatten(0, 1), level.repeat(len(shifts)))
+            yield values.reshape(*moved.shape[:2], *values.shape[1:])
+
+    def _width(self, level: Tensor) -> Tensor:
+        """The bandwidth at each level, (batch,)."""
+        width = self.bandwidth(level) if callable(self.bandwidth) else self.bandwidth
+        width = torch.as_tensor(width, dtype=level.dtype, device=level.device).expand(len(level))
+        if not (torch.isfinite(width).all() and (width >= 0).all()):
+            raise InputError("The bandwidth must be 0 or more and finite at every noise level.")
+        return width
+
+
+class _SharedDistances(torch.autograd.Function):
+    """The averaged empirical denoiser from one distance pass; its Jacobian is symmetric, an average too."""
+
+    @staticmethod
+    def forward(x: Tensor, score: MollifiedScore, level: Tensor, width: Tensor) -> Tensor:
+        centers = cast(EmpiricalScore, score.inner).centers
+        averages = node_averages(x, centers, level, score.shifts.flatten(1), width)
+        return averages.mean[0].reshape(x.shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.score, ctx.level, ctx.width = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, vectors: Tensor) -> tuple[Tensor | None, ...]:
+        return _SharedDistances._product(ctx, vectors), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, vectors: Tensor, *_: Any) -> Tensor:
+        return _SharedDistances._product(ctx, vectors)
+
+    @staticmethod
+    def _product(ctx: Any, vectors: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        score: MollifiedScore = ctx.score
+        centers = cast(EmpiricalScore, score.inner).centers
+
+        def product(moved: Tensor, level: Tensor) -> Tensor:
+            repeated = vectors.repeat(len(moved) // len(x), *(1,) * (x.ndim - 1))
+            spreading = spread(moved, centers, GaussianKernel(level), repeated).reshape(moved.shape)
+            return score.expand(level) ** 2 * spreading
+
+        return score._average(product, x, ctx.level, ctx.width)
+
+
+def _pairs(nodes: str, samples: int, dim: int, seed: int) -> Tensor:
+    """Standard normal points z, -z in turn: (samples, dim), float64."""
+    if nodes == "gaussian":
+        generator = torch.Generator().manual_seed(seed)
+        half = torch.randn(samples // 2, dim, generator=generator, dtype=torch.float64)
+    elif nodes == "sobol" and dim <= SobolEngine.MAXDIM:
+        engine = SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        points = engine.draw(samples // 2, dtype=torch.float64)
+        half = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12))
+    else:
+        raise InputError(
+            f"nodes is {nodes!r} in dimension {dim}; take 'gaussian', or 'sobol' up to {SobolEngine.MAXDIM}."
+        )
+    return torch.stack([half, -half], 1).reshape(samples, dim)

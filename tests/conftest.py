@@ -1,0 +1,32 @@
+"""Data that several test modules read."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def _shared(name: str) -> Path:
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} is not at hand beside this checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cifar_train() -> Path:
+    """CIFAR-10's training images as an image zip with labels."""
+    return _shared("cifar10-train.zip")
+
+
+@pytest.fixture(scope="session")
+def cifar_test() -> Path:
+    """CIFAR-10's test images as an image zip with labels."""
+    return _shared("cifar10-test.zip")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests' image caches out of the user's cache; shared between the tests of one run."""
+    monkeypatch.setenv("SMOOTHSCORE_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
