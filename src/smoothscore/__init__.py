@@ -13,9 +13,10 @@ from smoothscore.scores import (
     MollifiedScore,
     PiecewiseScore,
     Score,
+    UnifiedScore,
     load_score,
 )
-from smoothscore.verbs import audit, diagnose, sample
+from smoothscore.verbs import audit, diagnose, reproduce, sample
 from smoothscore.version import __version__
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "PiecewiseScore",
     "Samples",
     "Score",
+    "UnifiedScore",
     "__version__",
     "audit",
     "data",
@@ -41,6 +43,7 @@ __all__ = [
     "memorization",
     "mixture",
     "report",
+    "reproduce",
     "sample",
     "sampling",
     "schedules",

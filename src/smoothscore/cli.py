@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from smoothscore import demo as demonstration
 from smoothscore import progress, verbs
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.report import Result, write_bytes
+from smoothscore.reproduce import names
 from smoothscore.sampling import SAMPLERS
 
 __all__ = ["main"]
@@ -61,12 +62,13 @@ def _options(
 def diagnose(
     train: Annotated[str, typer.Argument(metavar="DATA", help="The training images.")],
     held_out: HeldOut = None,
+    score: Annotated[str | None, typer.Option(help="SCORE to examine level by level; needs --held-out.")] = None,
     seed: Seed = 0,
     html: Html = None,
     json: Json = None,
 ) -> None:
     """At which noise levels a model of these images can only copy them."""
-    _finish(lambda: verbs.diagnose(train, held_out, seed=seed), html, json)
+    _finish(lambda: verbs.diagnose(train, held_out, score=score, seed=seed), html, json)
 
 
 @app.command()
@@ -123,6 +125,20 @@ def audit(
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(names())}.")],
+    scale: Annotated[Literal["quick", "full"], typer.Option(help="The paper's own counts, or smaller ones.")] = "full",
+    data: Annotated[str | None, typer.Option(help="DATA of the images, for entries that need some.")] = None,
+    score: Annotated[str | None, typer.Option(help="SCORE to measure, for entries that compare one.")] = None,
+    seed: Seed = 0,
+    html: Html = None,
+    json: Json = None,
+) -> None:
+    """Make a table or figure of a paper again, and print the paper's numbers beside ours."""
+    _finish(lambda: verbs.reproduce(name, scale, seed=seed, data=data, score=score), html, json)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report and its numbers.")] = Path("demo-out"),
     seed: Seed = 0,
@@ -158,7 +174,7 @@ def main() -> None:
             else:
                 show(message, category, *rest, **more)  # type: ignore[arg-type]
 
-        warnings.showwarning = say  # type: ignore[assignment]
+        warnings.showwarning = say
         try:
             app(args=arguments, prog_name="smoothscore")
         except InputError as error:

@@ -7,12 +7,15 @@ are the defaults of the functions called.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from rich.console import Group as RichGroup
+from rich.table import Table as RichTable
 
+from smoothscore import progress
 from smoothscore.data import ImageSet, load_images, to_images
 from smoothscore.geometry import Diagnosis
 from smoothscore.memorization import Audit
@@ -30,7 +33,7 @@ TRAIN, HELD_OUT, SAMPLES, COMPONENTS, SPACE = 1000, 1000, 200, 20, "pixel"
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One score with its samples, their audit and the seconds that both took."""
+    """One score with its samples, their audit, and the seconds that fitting, sampling and audit took."""
 
     name: str
     samples: Samples
@@ -117,6 +120,13 @@ class Demo(Result):
         """One line a score; :meth:`__rich__` shows the whole table."""
         return [(entry.name, f"memorized {entry.audit.memorized_fraction}") for entry in self.entries]
 
+    def __rich__(self) -> RichGroup:
+        """The table for a terminal, with the setting below it."""
+        table = RichTable(*COLUMNS, caption=self.caption(), caption_justify="left")
+        for entry in self.entries:
+            table.add_row(*entry.row())
+        return RichGroup(table)
+
     def lead(self) -> str:
         """The outcome in two sentences."""
         empirical, *smoothed = (float(entry.audit.memorized_fraction) for entry in self.entries)
@@ -178,22 +188,29 @@ def run(seed: int = 0) -> Demo:
         InputError: the digits are not installed (``pip install "smoothscore[demo]"``).
     """
     begun = time.perf_counter()
-    train, held_out = load_images(DATA).split((TRAIN, HELD_OUT), seed=seed)
-    diagnosis = diagnose(train, held_out, seed=seed)
-    bandwidth = _half_spacing(train)
-    scores: dict[str, Score] = {
-        "empirical": EmpiricalScore(train),
-        "Gaussian": GaussianScore.fit(train),
-        f"{COMPONENTS} Gaussians": GaussianMixtureScore.fit(train, components=COMPONENTS, seed=seed),
-        "mollified": MollifiedScore(EmpiricalScore(train), bandwidth, seed=seed),
-    }
-    entries = []
-    for name, score in scores.items():
-        start = time.perf_counter()
-        samples = sample(score, SAMPLES, seed=seed)
-        checked = audit(samples, train, held_out, encoder=SPACE)
-        entries.append(Entry(name, samples, checked, time.perf_counter() - start))
+    with progress.task("demo: the diagnosis, then four scores", total=5) as advance:
+        train, held_out = load_images(DATA).split((TRAIN, HELD_OUT), seed=seed)
+        diagnosis = diagnose(train, held_out, seed=seed)
+        advance(1)
+        bandwidth = _half_spacing(train)
+        entries = []
+        for name, build in _scores(train, bandwidth, seed).items():
+            start = time.perf_counter()
+            samples = sample(build(), SAMPLES, seed=seed)
+            checked = audit(samples, train, held_out, encoder=SPACE)
+            entries.append(Entry(name, samples, checked, time.perf_counter() - start))
+            advance(1)
     return Demo(diagnosis, entries, bandwidth, seed, train, time.perf_counter() - begun)
+
+
+def _scores(train: ImageSet, bandwidth: float, seed: int) -> dict[str, Callable[[], Score]]:
+    """The four scores by name, built when they are called."""
+    return {
+        "empirical": lambda: EmpiricalScore(train),
+        "Gaussian": lambda: GaussianScore.fit(train),
+        f"{COMPONENTS} Gaussians": lambda: GaussianMixtureScore.fit(train, components=COMPONENTS, seed=seed),
+        "mollified": lambda: MollifiedScore(EmpiricalScore(train), bandwidth, seed=seed),
+    }
 
 
 def _half_spacing(images: ImageSet) -> float:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.decomposition import PCA
@@ -59,14 +58,8 @@ class Encoder(ABC):
         """The vectors (n, f), float32, of an ImageSet or of images (n, C, H, W) in [-1, 1]."""
 
     def place(self, images: ImageSet | Tensor) -> ImageSet | Tensor:
-        """What distances are measured between: the vectors, or the images themselves where they are compared exactly."""
+        """What distances are measured between: the vectors; in pixel space the images themselves, exactly."""
         return self(images)
-
-    def matrix(self, images: ImageSet | Tensor) -> NDArray[np.float64]:
-        """The vectors as one float64 array (n, f)."""
-        place = self.place(images)
-        values = place.tensor(torch.float64) if isinstance(place, ImageSet) else place.double()
-        return values.flatten(1).cpu().numpy()
 
 
 class _Pixel(Encoder):

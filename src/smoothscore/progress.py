@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,7 +28,7 @@ def shown(console: Console | None = None) -> Iterator[None]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -43,11 +43,18 @@ def shown(console: Console | None = None) -> Iterator[None]:
 
 @contextmanager
 def task(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Announce a piece of work of ``total`` steps; yields a function that says how many more are done."""
+    """Announce a piece of work of ``total`` steps; yields a function that says how many more are done.
+
+    Tasks nest: the bar of one that ran inside another goes when it is done.
+    """
     display = _display.get()
     if display is None:
         yield lambda steps: None
         return
+    inner = any(not running.finished for running in display.tasks)
     handle = display.add_task(description, total=total)
     yield lambda steps: display.advance(handle, steps)
-    display.update(handle, completed=total)
+    if inner:
+        display.remove_task(handle)
+    else:
+        display.update(handle, total=total or 1, completed=total or 1)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from smoothscore import geometry, memorization, sampling
 from smoothscore.data import ImageSet, as_images
+from smoothscore.reproduce import reproduce
 from smoothscore.scores import Score, load_score
 
-__all__ = ["Images", "audit", "diagnose", "sample"]
+__all__ = ["Images", "audit", "diagnose", "reproduce", "sample"]
 
 Images = str | Path | ImageSet | Tensor
 
@@ -18,19 +19,23 @@ Images = str | Path | ImageSet | Tensor
 def diagnose(
     train: Images,
     held_out: Images | None = None,
+    score: Score | str | None = None,
     sigmas: Tensor | Sequence[float] | None = None,
     seed: int = 0,
 ) -> geometry.Diagnosis:
-    """Where on the noise axis this training set will be memorized.
+    """Where on the noise axis this training set will be memorized, and where a given score has done so.
 
     Args:
         train: the training images: an ImageSet, a (N, *shape) tensor in [-1, 1], or a source that
             :func:`smoothscore.load_images` reads.
         held_out: other images of the same kind, in any of these forms.
+        score: a score to examine level by level, or the text that names one; it needs ``held_out``.
         sigmas: noise levels, in [-1, 1] units; a default range when absent.
         seed: of the noise and of the base images.
     """
-    return geometry.diagnose(_images(train), _optional(held_out), sigmas=sigmas, seed=seed)
+    return geometry.diagnose(
+        _images(train), _optional(held_out), score=None if score is None else _score(score), sigmas=sigmas, seed=seed
+    )
 
 
 def sample(
@@ -48,7 +53,7 @@ def sample(
     The other arguments are those of :func:`smoothscore.sampling.draw`.
     """
     return sampling.draw(
-        load_score(score) if isinstance(score, str) else score,
+        _score(score),
         n,
         sampler=sampler,
         steps=steps,
@@ -76,6 +81,10 @@ def audit(
     return memorization.audit(
         generated, _images(train), _optional(held_out), encoder=encoder, threshold=threshold, alpha=alpha
     )
+
+
+def _score(score: Score | str) -> Score:
+    return load_score(score) if isinstance(score, str) else score
 
 
 def _images(source: Images) -> ImageSet | Tensor:

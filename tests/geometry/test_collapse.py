@@ -31,7 +31,7 @@ def test_collapse_is_the_first_step_above_the_threshold():
 
 
 def test_an_empirical_path_ends_on_a_training_image_and_a_hot_one_does_not():
-    images = ss.load_images("mnist-5k", limit=200, seed=0)
+    images = ss.load_images("digits", limit=200, seed=0)
     start = 20 * torch.from_numpy(np.random.default_rng(0).standard_normal((3, *images.shape))).float()
     empirical = ss.EmpiricalScore(images)
     path = list(true_level_path(empirical, images, start, steps=60, contraction=0.15))
@@ -40,8 +40,8 @@ def test_an_empirical_path_ends_on_a_training_image_and_a_hot_one_does_not():
     assert (path[-1][1] < 0.85**20 * path[0][1]).all()
     levels = ss.schedules.log_uniform(100, 1e-3, 50.0)
     hot = ss.UnifiedScore(images, levels, temperature=1000.0, optimal_shell="continuous")
-    walk = true_level_path(hot, images, start, steps=60, contraction=0.15)
-    assert collapse_time(lambda x, _: hot.weights(x), walk).isinf().all()
+    path = true_level_path(hot, images, start, steps=60, contraction=0.15)
+    assert collapse_time(hot.weights, path).isinf().all()
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.99])

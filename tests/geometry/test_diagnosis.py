@@ -10,6 +10,7 @@ import torch
 from smoothscore.data import ImageSet, load_images
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.geometry import diagnose, posterior_weight, weight_thresholds
+from smoothscore.scores import EmpiricalScore
 
 
 def images(count: int, seed: int = 0) -> ImageSet:
@@ -74,6 +75,29 @@ def test_repeated_images_are_grouped_worst_first() -> None:
     assert "Repeated images" in page
 
 
+def test_everything_that_can_be_asked_for(tmp_path: Path) -> None:
+    pixels = images(32).read(0, 32)
+    pixels[31] = np.clip(pixels[5].astype(int) + 1, 0, 255)
+    train, held_out = ImageSet.from_array(pixels), images(40, 1)
+    found = diagnose(train, held_out, EmpiricalScore(train), np.geomspace(9, 0.3, 24), noises=60, sizes=True, near=True)
+    assert found.near is not None
+    assert [group.indices for group in found.near] == [[5, 31]]
+    assert found.model is not None
+    np.testing.assert_allclose(found.model.cosine.mean, 1, atol=1e-6)
+    assert found.forecast is not None
+    assert len(found.summary()) <= 25
+    saved = json.loads(found.save_json(tmp_path / "d.json").read_text())
+    assert {"zone", "far_field", "model", "forecast", "near"} <= saved.keys()
+    page = found.page().html()
+    for title in ("Far field", "The score under examination", "How many images", "Repeated images"):
+        assert title in page
+
+
+def test_a_score_needs_held_out_images() -> None:
+    with pytest.raises(InputError, match="pass held_out="):
+        diagnose(images(5), score=EmpiricalScore(images(5)))
+
+
 def test_one_image() -> None:
     with pytest.warns(DataWarning, match="single training image"):
         found = diagnose(images(1), noises=3)
@@ -103,7 +127,7 @@ def test_identical_images() -> None:
 def test_range_that_misses_or_cuts_the_zone() -> None:
     train, held_out = images(60), images(40, 1)
     assert diagnose(train, held_out, sigmas=[0.01, 0.1], noises=10).danger_zone is None
-    low = (diagnose(train, held_out, noises=10).danger_zone or (0, 0))[0]
+    low = (diagnose(train, held_out, sigmas=np.geomspace(9, 0.3, 12), noises=10).danger_zone or (0, 0))[0]
     with pytest.warns(DataWarning, match="widen sigmas"):
         diagnose(train, held_out, sigmas=np.geomspace(low * 1.1, 80, 20), noises=10)
 

@@ -30,7 +30,7 @@ def test_two_gaussians_have_a_closed_form() -> None:
     sigmas = np.array([0.1, 1.0, 7.0])
     curve = unexplained_variance(Isotropic(images.shape[1:], 2.0), Isotropic(images.shape[1:], 1.0), images, sigmas)
     np.testing.assert_allclose(curve.mean, (1 / (1 + sigmas**2)) ** 2, rtol=1e-4)
-    np.testing.assert_allclose(curve.stderr, 0, atol=1e-6)
+    np.testing.assert_allclose(curve.stderr, 0, atol=1e-5)
 
 
 def test_rate_at_large_noise() -> None:
@@ -42,12 +42,21 @@ def test_rate_at_large_noise() -> None:
     assert np.log2(curve.mean[0] / curve.mean[1]) == pytest.approx(6, abs=0.3)
 
 
+def test_distances_taken_once_give_the_empirical_score() -> None:
+    images = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(4))
+    sigmas = [0.01, 0.4, 1.0, 3.0, 30.0]
+    expected = unexplained_variance(EmpiricalScore(images), GaussianScore.fit(images), images, sigmas, points=40)
+    found = far_field(images, sigmas, points=40).unexplained
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(found.stderr, expected.stderr, rtol=1e-3, atol=1e-9)
+
+
 def test_standard_error_is_that_of_repeated_runs() -> None:
     images = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
     empirical, gaussian = EmpiricalScore(images), GaussianScore.fit(images)
-    runs = [unexplained_variance(empirical, gaussian, images, [0.7], seed=s, points=200) for s in range(60)]
+    runs = [unexplained_variance(empirical, gaussian, images, [0.7], seed=s, points=100) for s in range(40)]
     scatter = np.std([run.mean[0] for run in runs], ddof=1)
-    assert np.mean([run.stderr[0] for run in runs]) == pytest.approx(scatter, rel=0.35)
+    assert np.mean([run.stderr[0] for run in runs]) == pytest.approx(scatter, rel=0.4)
 
 
 def test_directions_count_the_dimensions() -> None:

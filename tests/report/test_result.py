@@ -1,3 +1,4 @@
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def test_repr_is_the_summary_and_not_the_arrays() -> None:
 
 
 def test_rich_prints_the_summary_and_takes_brackets_as_text() -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(MEASURED)
     text = console.export_text()
     for part in ("Measured [bold]ratios[/bold]", "images", "a.png [0.1, 0.2]"):

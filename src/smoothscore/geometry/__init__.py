@@ -7,6 +7,7 @@ from smoothscore.geometry.diagnosis import Diagnosis, diagnose
 from smoothscore.geometry.far_field import FarField, far_field, unexplained_variance
 from smoothscore.geometry.forecast import Forecast, forecast
 from smoothscore.geometry.model import ModelLevels, examine
+from smoothscore.geometry.near_duplicates import NearGroup, near_duplicates
 from smoothscore.geometry.posterior import Concentration, concentration, own_weight, posterior_weight, weight_thresholds
 from smoothscore.geometry.shells import Shell, shell_overlap
 
@@ -18,6 +19,7 @@ __all__ = [
     "FarField",
     "Forecast",
     "ModelLevels",
+    "NearGroup",
     "Shell",
     "concentration",
     "danger_zone",
@@ -25,6 +27,7 @@ __all__ = [
     "examine",
     "far_field",
     "forecast",
+    "near_duplicates",
     "own_weight",
     "posterior_weight",
     "shell_coverage",

@@ -55,8 +55,8 @@ def collapse_time(
     """The first step of each path at which the largest weight exceeds ``threshold``: (n,) float64.
 
     Args:
-        weights: (n, M) weights of the centers at points x (n, *shape) of level sigma (n,): the method of that name of
-            an :class:`EmpiricalScore`, or a function that leaves out a sigma that is not needed.
+        weights: gives the (n, M) weights of the centers at points x (n, *shape) of level sigma (n,): the method of that
+            name of an :class:`EmpiricalScore` or a :class:`UnifiedScore`.
         path: pairs of x and sigma, step by step, not necessarily driven by the same score.
         threshold: a weight in (0, 1).
 

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from smoothscore.geometry.duplicates import exact_duplicates, shared_images
 from smoothscore.geometry.far_field import FarField, far_field
 from smoothscore.geometry.forecast import Forecast, forecast
 from smoothscore.geometry.model import ModelLevels, examine
+from smoothscore.geometry.near_duplicates import NearGroup, near_duplicates
 from smoothscore.geometry.posterior import concentration
 from smoothscore.report.page import Section
 from smoothscore.report.result import Result
@@ -44,6 +45,7 @@ class Diagnosis(Result):
         model: what the score under examination does at every level; ``None`` without a score.
         forecast: the zone by the number of images; ``None`` if not asked for or not to be had.
         duplicates: groups of indices of equal training images, the largest first.
+        near: groups of near duplicates, the closest first; ``None`` if not asked for.
         leaked: indices of held-out images that are training images too (they were left out).
         notes: what a reader has to know beside the numbers, in sentences.
         options: what was done, so that it can be done again.
@@ -62,6 +64,7 @@ class Diagnosis(Result):
     model: ModelLevels | None
     forecast: Forecast | None
     duplicates: list[list[int]]
+    near: list[NearGroup] | None
     leaked: list[int]
     notes: list[str]
     options: Mapping[str, object]
@@ -74,15 +77,9 @@ class Diagnosis(Result):
 
     def values(self) -> Mapping[str, object]:
         """The curves, the zone and the duplicates by name."""
-        names = (
-            "sigmas",
-            "posterior_weight",
-            "own_weight",
-            "effective_number",
-            "shell_coverage",
-            "danger_zone",
-        )
-        return {name: getattr(self, name) for name in (*names, "zone", "duplicates", "leaked", "notes")}
+        hidden = ("options", "pictures")
+        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in hidden}
+        return found | {"danger_zone": self.danger_zone}
 
     def setting(self) -> Mapping[str, object]:
         """Options, seed, counts and fingerprints."""
@@ -112,6 +109,7 @@ def diagnose(
     weight_level: float = 0.9,
     coverage_level: float = 0.9,
     sizes: bool = False,
+    near: bool = False,
 ) -> Diagnosis:
     """Where on the noise axis a training set will be memorized, before anything is trained.
 
@@ -127,6 +125,7 @@ def diagnose(
         weight_level: least posterior weight of the danger zone.
         coverage_level: least shell coverage of the danger zone.
         sizes: also measure the zone of subsets and forecast the number of images at which it closes.
+        near: also look for near duplicates.
 
     Raises:
         InputError: as for the curves; a ``score`` without held-out images.
@@ -186,6 +185,7 @@ def diagnose(
         model=examine(score, train, held_out, levels, seed) if score and held_out is not None else None,
         forecast=predicted,
         duplicates=duplicates,
+        near=near_duplicates(train) if near else None,
         leaked=leaked,
         notes=notes,
         options={

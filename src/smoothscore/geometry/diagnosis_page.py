@@ -1,5 +1,6 @@
 """The diagnosis in words, tables and figures."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,10 @@ def summary(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
     if diagnosis.model:
         lines.append(("most memorized level", f"{diagnosis.model.memorized.mean.max():.1%} of held-out images"))
     if diagnosis.forecast:
-        low, high = map(_images, diagnosis.forecast.interval)
-        closing = _images(diagnosis.forecast.closing_size)
-        lines.append(("danger zone closes at", f"{closing} ({low} to {high})"))
+        lines.append(("danger zone closes", "; ".join(_closing(diagnosis.forecast))))
     lines.append(("repeated training images", str(sum(len(group) - 1 for group in diagnosis.duplicates))))
+    if diagnosis.near is not None:
+        lines.append(("groups of near duplicates", str(len(diagnosis.near))))
     return lines + [("note", note) for note in diagnosis.notes]
 
 
@@ -97,7 +98,9 @@ def sections(diagnosis: "Diagnosis") -> list[Section]:
         found.append(_model(diagnosis.sigmas, diagnosis.model, _regions(diagnosis)))
     if diagnosis.forecast:
         found.append(_forecast(diagnosis.forecast))
-    return [*found, _duplicates(diagnosis)] if diagnosis.duplicates else found
+    if diagnosis.duplicates or diagnosis.near:
+        found.append(_duplicates(diagnosis))
+    return found
 
 
 def _regions(diagnosis: "Diagnosis") -> list[Region]:
@@ -138,7 +141,8 @@ def _table(diagnosis: "Diagnosis") -> Table:
     coverage = diagnosis.shell_coverage
     order = np.argsort(diagnosis.sigmas)
     weight = diagnosis.posterior_weight.mean
-    moving = [i for i in order if 0.02 < weight[i] < 0.995 or (coverage and 0.02 < coverage.mean[i] < 0.995)]
+    curves_ = [weight / weight.max()] + ([coverage.mean] if coverage else [])
+    moving = [i for i in order if any(0.02 < curve[i] < 0.98 for curve in curves_)]
     rows = [
         [
             f"{diagnosis.sigmas[i]:.3g}",
@@ -216,18 +220,19 @@ def _model(sigmas: Array, model: ModelLevels, regions: list[Region]) -> Section:
 
 
 def _forecast(forecast: Forecast) -> Section:
-    low, high = forecast.interval
+    value, interval = _closing(forecast)
     rows = []
     for size in np.unique(forecast.sizes):
         ends = forecast.zones[forecast.sizes == size]
         known = ends[np.isfinite(ends[:, 0])]
         middle = np.exp(np.log(known).mean(0)) if len(known) else (np.nan, np.nan)
-        rows.append([int(size), len(ends), len(known), f"{middle[0]:.3g}", f"{middle[1]:.3g}"])
+        row: list[str | int] = [int(size), len(ends), len(known), f"{middle[0]:.3g}", f"{middle[1]:.3g}"]
+        rows.append(row)
     columns = ["images", "subsets", "with a zone", "zone from sigma", "to sigma"]
     return Section(
         "How many images",
         [
-            Facts([Fact("The zone closes at", _images(forecast.closing_size), f"{_images(low)} to {_images(high)}")]),
+            Facts([Fact("The zone closes", value, interval)]),
             Table(columns, rows, caption="The danger zone of random subsets, geometric means"),
         ],
         intro="The zone's width over smaller subsets, extrapolated along a line in the logarithm of their size. "
@@ -235,17 +240,38 @@ def _forecast(forecast: Forecast) -> Section:
     )
 
 
-def _images(count: float) -> str:
-    return f"{count:,.0f} images" if count < 1e12 else "no number of images"
+def _closing(forecast: Forecast) -> tuple[str, str]:
+    """The size at which the zone closes, and its interval, to two digits."""
+    size, (low, high) = forecast.closing_size, forecast.interval
+    if math.isinf(low):
+        return "at no number of images", "the zone does not narrow as images are added"
+    value = f"about {_rounded(size)} images" if math.isfinite(size) else "not foreseeable"
+    ends = f"between {_rounded(low)} and {_rounded(high)}" if math.isfinite(high) else f"more than {_rounded(low)}"
+    return value, f"{ends} (95 %)"
+
+
+def _rounded(count: float) -> str:
+    return f"{float(f'{count:.2g}'):,.0f}" if count < 1e15 else f"{count:.1e}"
 
 
 def _duplicates(diagnosis: "Diagnosis") -> Section:
-    images = diagnosis.pictures
-    groups = []
-    for group in diagnosis.duplicates:
-        pictures = [Picture(_pixels(images, index), _name(images, index)) for index in group[:4]]
-        groups.append(Group(pictures, f"{len(group)} equal images"))
-    return Section("Repeated images", [Gallery(groups, "Training images that equal each other pixel by pixel.")])
+    equal = [(group, f"{len(group)} equal images") for group in diagnosis.duplicates]
+    near = [
+        (group.indices, f"distance {group.distance:.3g}, p-value {group.p_value:.1g}") for group in diagnosis.near or []
+    ]
+    blocks = [
+        Gallery([_group(diagnosis.pictures, *group) for group in groups], caption)
+        for groups, caption in (
+            (equal, "Training images that equal each other pixel by pixel."),
+            (near, "Near duplicates: closer than their surroundings explain, over mirror images and small shifts."),
+        )
+        if groups
+    ]
+    return Section("Repeated images", blocks)
+
+
+def _group(images: Tensor | ImageSet, indices: list[int], caption: str) -> Group:
+    return Group([Picture(_pixels(images, index), _name(images, index)) for index in indices[:4]], caption)
 
 
 def _pixels(images: Tensor | ImageSet, index: int) -> NDArray[np.uint8]:

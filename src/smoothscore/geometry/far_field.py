@@ -12,6 +12,7 @@ noise is :math:`\sum_k\lambda_k/(\lambda_k+\sigma^2)`, the trace of the Gaussian
 :math:`\lambda_k` the eigenvalues of the covariance.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,10 @@ from torch import Tensor
 from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.geometry.curve import Array, Curve, Levels, as_levels
-from smoothscore.geometry.pairs import choose, own_generator
-from smoothscore.scores import EmpiricalScore, GaussianScore, Score
+from smoothscore.geometry.pairs import NoisedPairs, Points, choose, own_generator
+from smoothscore.scores import GaussianScore, Score
 
-__all__ = ["FarField", "far_field", "noised", "unexplained_variance"]
+__all__ = ["FarField", "far_field", "images_at", "noised", "unexplained_variance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +54,37 @@ def far_field(train: Tensor | ImageSet, sigmas: Levels, seed: int = 0, points: i
         seed: of the noised images and the noises.
         points: number of noised training images a level.
 
-    Cost: one Gaussian fit and ``points`` evaluations of the empirical score a level.
+    Cost: one Gaussian fit, the distances of ``points`` images to all, and at most 2 N d ``points`` operations a
+    level.
     """
     levels = as_levels(sigmas)
     gaussian = GaussianScore.fit(train)
     spectrum = np.sort(gaussian.variances.numpy())[::-1].copy()
-    unexplained = unexplained_variance(EmpiricalScore(train), gaussian, train, levels, seed, points)
     directions = (spectrum / (spectrum + levels[:, None] ** 2)).sum(1)
+    clean, noise = noised(train, points, seed)
+    parts = []
+    for sigma, optimal in zip(levels.tolist(), _optimal(train, clean, noise, levels), strict=True):
+        x = clean + sigma * noise
+        parts.append(_unexplained(optimal, gaussian.denoise(x, sigma), x))
+    unexplained = Curve(levels, *np.array(parts).T)
     return FarField(unexplained, _start(unexplained, 0.01), directions, spectrum)
+
+
+def _optimal(train: Tensor | ImageSet, clean: Tensor, noise: Tensor, levels: Array) -> Iterator[Tensor]:
+    """The empirical denoiser's answers to ``clean + sigma * noise``, level by level; distances are taken once."""
+    centers = Points(train)
+    points = Points(clean, like=centers).rows(slice(0, len(clean)))
+    pairs = NoisedPairs.build(points, centers, noise.flatten(1).double())
+    own_noise = pairs.center_noise.T - pairs.point_noise.diagonal()[:, None]
+    with progress.task("far field", total=len(levels)) as advance:
+        for sigma in levels.tolist():
+            weights = torch.softmax(own_noise / sigma - pairs.squares / (2 * sigma**2), dim=1)
+            matter = torch.nonzero(weights.amax(0) > 1e-9 / len(centers)).squeeze(1)
+            answer = torch.zeros(clean.shape, dtype=torch.float32).flatten(1)
+            for index in torch.split(matter, 1024):
+                answer += weights[:, index].float() @ images_at(train, index).flatten(1)
+            yield answer.reshape(clean.shape)
+            advance(1)
 
 
 def unexplained_variance(
@@ -77,24 +101,31 @@ def unexplained_variance(
     with progress.task("unexplained variance", total=len(levels)) as advance:
         for level, sigma in enumerate(levels.tolist()):
             x = clean + sigma * noise
-            target = score.denoise(x, sigma).double().flatten(1)
-            missed = (target - reference.denoise(x, sigma).double().flatten(1)).square().sum(1)
-            whole = (target - x.double().flatten(1)).square().sum(1)
-            mean = whole.mean()
-            ratio[level] = missed.mean() / mean
-            error[level] = (missed - ratio[level] * whole).std(correction=0) / mean / len(x) ** 0.5
+            ratio[level], error[level] = _unexplained(score.denoise(x, sigma), reference.denoise(x, sigma), x)
             advance(1)
     return Curve(levels, ratio, error)
 
 
+def _unexplained(answer: Tensor, reference: Tensor, x: Tensor) -> tuple[float, float]:
+    """The fraction at one level and its standard error, from the two denoisers' answers to ``x``."""
+    answer, reference, x = (part.double().flatten(1) for part in (answer, reference, x))
+    missed, whole = (answer - reference).square().sum(1), (answer - x).square().sum(1)
+    ratio = missed.mean() / whole.mean()
+    error = (missed - ratio * whole).std(correction=0) / whole.mean() / len(x) ** 0.5
+    return float(ratio), float(error)
+
+
+def images_at(images: Tensor | ImageSet, index: Tensor) -> Tensor:
+    """The chosen images as float32 in [-1, 1]."""
+    if isinstance(images, Tensor):
+        return images[index].float()
+    return torch.from_numpy(images.take(index.numpy())).float() / 127.5 - 1
+
+
 def noised(images: Tensor | ImageSet, points: int, seed: int) -> tuple[Tensor, Tensor]:
     """``points`` of the images, drawn without replacement while they last, and a noise for each; float32."""
-    chosen = choose(len(images), points, seed)
-    index = torch.from_numpy(np.resize(chosen, points))
-    if isinstance(images, Tensor):
-        clean = images[index].float()
-    else:
-        clean = torch.from_numpy(images.take(index.numpy())).float() / 127.5 - 1
+    index = np.resize(choose(len(images), points, seed), points)
+    clean = images_at(images, torch.from_numpy(index))
     return clean, torch.randn(clean.shape, generator=own_generator(seed))
 
 

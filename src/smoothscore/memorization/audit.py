@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.encoders import PIXEL, Encoder
 from smoothscore.encoders import encoder as encoder_called
@@ -246,9 +247,15 @@ def _leaks(held_out: Images, pixels: Matches) -> tuple[NDArray[np.int64], NDArra
 def _frechet(space: Encoder, samples: Images, train: Images, held_out: Images | None) -> dict[str, Any]:
     """Squared Frechet distances between the three sets, where each has two images or more."""
     sets = {"samples": samples, "train": train} | ({} if held_out is None else {"held_out": held_out})
-    known = {name: moments(space.matrix(images)) for name, images in sets.items() if len(images) > 1}
-    values = {
-        name: frechet_distance(known[a], known[b]) if a in known and b in known else None
-        for name, (a, b) in COMPARED.items()
-    }
+    known = {}
+    values: dict[str, Any] = dict.fromkeys(COMPARED)
+    with progress.task("Frechet distances", total=len(sets) + len(COMPARED)) as advance:
+        for name, images in sets.items():
+            if len(images) > 1:
+                known[name] = moments(space(images).numpy())
+            advance(1)
+        for name, (first, second) in COMPARED.items():
+            if first in known and second in known:
+                values[name] = frechet_distance(known[first], known[second])
+            advance(1)
     return values | {"space": space.name, "n": {name: len(images) for name, images in sets.items()}}

@@ -6,9 +6,8 @@ Newcombe's interval (Statistics in Medicine 17, 1998, method 10), built from the
 """
 
 from math import sqrt
+from statistics import NormalDist
 from typing import NamedTuple
-
-from scipy.stats import norm
 
 __all__ = ["Difference", "Rate", "difference"]
 
@@ -33,7 +32,7 @@ class Rate(float):
     def __new__(cls, count: int, n: int, confidence: float = 0.95) -> "Rate":
         """The share ``count / n`` of ``n`` >= 1 members."""
         rate = super().__new__(cls, count / n)
-        square = float(norm.isf((1 - confidence) / 2)) ** 2
+        square = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
         share = float(rate)
         middle = (share + square / (2 * n)) / (1 + square / n)
         reach = sqrt(square * (share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)

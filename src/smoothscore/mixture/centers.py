@@ -32,6 +32,7 @@ class Centers(nn.Module):
     Attributes:
         count, dim, shape: number of centers, values per center, shape of one center.
         log_weights: ``(M,)`` float64, normalized to ``logsumexp = 0``.
+        uniform: whether all weights are the same.
 
     Memory: nothing beyond the source but a few numbers a center.
 
@@ -60,6 +61,7 @@ class Centers(nn.Module):
         prior = torch.zeros(self.count, dtype=torch.float64) if log_weights is None else log_weights.double()
         if prior.shape != (self.count,) or torch.isnan(prior).any() or prior.isposinf().any():
             raise InputError(f"log_weights must be {self.count} numbers below infinity, one for each center.")
+        self.uniform = bool((prior == prior[0]).all())
         prior = prior - torch.logsumexp(prior, 0)
         if torch.isnan(prior).any():
             raise InputError("All prior weights are zero; give at least one center a positive weight.")
@@ -128,10 +130,15 @@ class Centers(nn.Module):
         block.copy_(self.raw(start, stop))
         return block.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else block
 
-    def scaled_rows(self, indices: Tensor) -> Tensor:
-        """``scale`` times centers ``indices`` (n,), float32: exact for pixels."""
-        rows = self._take(indices).to(torch.float32)
-        return rows.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+    def scaled_rows(self, indices: Tensor, out: Tensor) -> Tensor:
+        """``scale`` times centers ``indices`` (n,), written into the first rows of ``out``: exact for pixels."""
+        block = out[: len(indices)].copy_(self._take(indices))
+        return block.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else block
+
+    def rows(self, indices: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``."""
+        rows = self._take(indices).to(dtype)
+        return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
 
     def _take(self, indices: Tensor) -> Tensor:
         if self.values is not None:
@@ -139,11 +146,6 @@ class Centers(nn.Module):
         assert self.images is not None
         rows = torch.from_numpy(self.images.take(indices.cpu().numpy()))
         return rows.reshape(len(indices), -1).to(self.device)
-
-    def rows(self, indices: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``."""
-        rows = self._take(indices).to(dtype)
-        return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
 
     def chunks(self, size: int, dtype: torch.dtype = torch.float64) -> Iterator[tuple[int, Tensor]]:
         """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``."""

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
-from smoothscore.mixture.products import PIECE, Table, gamma
+from smoothscore.mixture.products import PIECE, Table, gamma, multiply
 
 __all__ = ["Index"]
 
@@ -119,7 +119,7 @@ class Index:
         for start in range(0, centers.count, rows):
             stop = min(start + rows, centers.count)
             stored, block = buffer[: stop - start].copy_(self.fine[start:stop]), table.values[start:stop]
-            torch.addmm(self.half[start:stop, None], stored, query, beta=-1, out=block)
+            multiply(stored, query, block).sub_(self.half[start:stop, None])
             estimate.settle(start, stop)
             block.addmm_(self.norms[start:stop], factors)
             table.settle(start, stop)
@@ -136,10 +136,11 @@ class Index:
         query = (a[:, EDGES[0] : COARSE] * self.step).T.contiguous()
         factors = (self._factors(x, a, COARSE).double() - self._factors(x, a, EDGES[0]).double()).float()
         buffer = torch.empty(ROWS, COARSE - EDGES[0], device=x.device)
+        more = torch.empty(ROWS, len(x), device=x.device)
         for start in range(0, len(self.coarse), ROWS):
             stop = min(start + ROWS, len(self.coarse))
             block = table.values[start:stop]
-            block.addmm_(buffer[: stop - start].copy_(self.coarse[start:stop]), query)
+            block += multiply(buffer[: stop - start].copy_(self.coarse[start:stop]), query, more[: stop - start])
             block.addmm_(self.norms[start:stop], factors)
             table.settle(start, stop)
 

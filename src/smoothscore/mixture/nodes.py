@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothscore.mixture.centers import Centers
-from smoothscore.mixture.screen import CHUNK, expanded
+from smoothscore.mixture.centers import CHUNK, Centers
+from smoothscore.mixture.products import products
 
 __all__ = ["NodeAverages", "node_averages"]
 

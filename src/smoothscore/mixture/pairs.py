@@ -6,7 +6,7 @@ differences from the stored pixels.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from torch import Tensor
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
 
-__all__ = ["Active", "Moments", "Pairs", "differences", "moments", "segments", "weigh"]
+__all__ = ["Active", "Moments", "Pairs", "accumulate", "differences", "moments", "segments", "weigh"]
 
-ROWS = 128  # pairs whose centers are in memory at a time, in float64
-FLOAT_ROWS = 512  # and in float32
+ROWS = 128  # pairs whose centers are in memory at a time
+FEW = 16  # queries whose sums are one product
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,15 @@ class Moments:
     curvature: Tensor
     entropy: Tensor
 
+    def of(self, queries: Tensor) -> "Moments":
+        """The moments of some queries (indices or a mask)."""
+        return Moments(*(getattr(self, f.name)[queries] for f in fields(self)))
+
+    @staticmethod
+    def joined(parts: "list[Moments]") -> "Moments":
+        """One after the other."""
+        return Moments(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Moments)))
+
 
 def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
     """The sums over listed candidates, exact."""
@@ -106,7 +115,7 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
     steep = weights * some.precision(r2)[:, 0]
     precision = pairs.total(steep)
     return Moments(
-        mean=pairs.accumulate(centers, lambda rows, part: rows * steep[part, None]) / precision[:, None],
+        mean=accumulate(pairs.log_mass.new_zeros(len(pairs.log_mass), centers.dim), pairs.query, pairs.center, centers, steep) / precision[:, None],
         precision=precision,
         log_mass=pairs.log_mass,
         r2=pairs.total(weights * pairs.r2),
@@ -124,13 +133,30 @@ def weigh(x: Tensor, centers: Centers, kernel: Kernel, query: Tensor, center: Te
     return Pairs(query, center, r2, logits - log_mass[query], log_mass)
 
 
-def differences(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tensor:
-    """Squared distances (P,) of the pairs for queries ``x`` (B, d), by float64 differences."""
-    wide = x.double()
-    r2 = torch.empty(len(query), dtype=torch.float64, device=x.device)
+def accumulate(out: Tensor, query: Tensor, center: Tensor, centers: Centers, factors: Tensor) -> Tensor:
+    """Add to ``out`` (B, d) float64, in place, the pairs' centers times ``factors`` (P,); query sorted."""
     for start in range(0, len(query), ROWS):
         part = slice(start, start + ROWS)
-        r2[part] = (centers.rows(center[part]) - wide[query[part]]).square_().sum(1)
+        rows, place = centers.rows(center[part]), query[part]
+        first, last = int(place[0]), int(place[-1])
+        if last - first < FEW:  # one product; the pairs of many queries have too many zeros for it
+            spread = rows.new_zeros(last - first + 1, len(rows))
+            spread[place - first, torch.arange(len(rows), device=rows.device)] = factors[part]
+            out[first : last + 1].addmm_(spread, rows)
+        else:
+            out.index_add_(0, place, rows.mul_(factors[part, None]))
+    return out
+
+
+def differences(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tensor:
+    """Squared distances (P,) of the pairs for queries ``x`` (B, d), by float64 differences."""
+    scaled = x.double() * centers.scale
+    r2 = torch.empty(len(query), dtype=torch.float64, device=x.device)
+    buffer = torch.empty(min(ROWS, len(query)), centers.dim, dtype=torch.float64, device=x.device)
+    for start in range(0, len(query), ROWS):
+        part = slice(start, start + ROWS)
+        delta = centers.scaled_rows(center[part], buffer).sub_(scaled[query[part]])
+        r2[part] = torch.linalg.vector_norm(delta, dim=1).div_(centers.scale).square_()
     return r2
 
 
@@ -138,11 +164,12 @@ def segments(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tens
     """S of the pairs (query sorted), (P,) float32, by one product a query: see :mod:`products`."""
     columns = x.float() / centers.scale
     values = torch.empty(len(query), dtype=torch.float32, device=x.device)
+    buffer = torch.empty(ROWS, centers.dim, dtype=torch.float32, device=x.device)
     start = 0
     for q, n in zip(*(part.tolist() for part in query.unique_consecutive(return_counts=True)), strict=True):
-        for low in range(start, start + n, FLOAT_ROWS):
-            part = slice(low, min(low + FLOAT_ROWS, start + n))
-            torch.mv(centers.scaled_rows(center[part]), columns[q], out=values[part])
+        for low in range(start, start + n, ROWS):
+            part = slice(low, min(low + ROWS, start + n))
+            torch.mv(centers.scaled_rows(center[part], buffer), columns[q], out=values[part])
         start += n
     return values - centers.half[center].float()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smoothscore.mixture.centers import CHUNK, Centers
 
-__all__ = ["PIECE", "Table", "chunk_products", "gamma", "products", "rounding"]
+__all__ = ["PIECE", "Table", "chunk_products", "gamma", "multiply", "products", "rounding"]
 
 PIECE = 16  # centers whose largest value is kept beside the table
 
@@ -61,9 +61,13 @@ class Table:
         rows = self.peaks.argmax(0) * PIECE + torch.arange(PIECE, device=self.values.device)[:, None]
         return rows.gather(0, self.values.gather(0, rows).argmax(0, keepdim=True))[0]
 
-    def hits(self, threshold: Tensor) -> Tensor:
-        """How many pieces reach each query's threshold (B,): (B,) int64."""
-        return (self.peaks >= threshold.to(self.peaks.dtype)).sum(0)
+    def reaching(self, threshold: Tensor) -> Tensor:
+        """About how many centers reach each query's threshold: (B,) float32.
+
+        From the share h of the pieces that do, as if these centers were strewn: :math:`-\\log(1-h)` a piece.
+        """
+        hits = (self.peaks >= threshold.to(self.peaks.dtype)).sum(0)
+        return -len(self.peaks) * torch.log1p(-hits / (len(self.peaks) + 0.5))
 
     def above(self, threshold: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs (query, row), sorted by query, whose value reaches the query's threshold (B,)."""
@@ -88,5 +92,11 @@ def products(x: Tensor, centers: Centers) -> Table:
 
 def chunk_products(centers: Centers, columns: Tensor, start: int, block: Tensor, out: Tensor) -> None:
     """S of one chunk: scaled centers (n, d) times queries (d, B) divided by the scale, less half the norms."""
-    half = centers.half[start : start + len(block), None].to(out.dtype)
-    torch.addmm(half, block, columns, beta=-1, out=out)
+    multiply(block, columns, out).sub_(centers.half[start : start + len(block), None].to(out.dtype))
+
+
+def multiply(block: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    """``block @ columns`` into ``out`` (n, B), the way round that is faster for B columns."""
+    if columns.shape[1] == 1 or columns.shape[1] % 16 == 0:
+        return torch.mm(block, columns, out=out)
+    return out.copy_((columns.T @ block.T).T)

@@ -25,8 +25,8 @@ FEW = 64  # centers up to which all are candidates
 FAR = 1e15  # norm of a query from which float32 products may overflow
 
 # Cost of one (query, center) pair as a multiple of its share of a large float32 product.
-READ = 12  # reading a center for a product, whatever the number of queries
-FLOAT = 20  # gathering a center and a float32 product with one query
+READ = 15  # reading a center for a product, whatever the number of queries
+FLOAT = 25  # gathering a center and a float32 product with one query
 EXACT = 100  # gathering it, a float64 difference, and its share of the sum
 CALM = 4  # candidates a query that are differenced in float64 without more ado
 
@@ -93,10 +93,9 @@ def _by_index(
     """Pairs of the queries that the bounds serve, and the others."""
     table, anchor, coordinates = index.bound(x, centers)
     threshold = _threshold(x, centers, kernel, nats, anchor)
-    share = centers.count * (1 + READ / len(x))
-    if table.hits(threshold).sum() * FLOAT > len(x) * share * index.extra:
+    if table.reaching(threshold).sum() * FLOAT > centers.count * (READ + len(x)) * index.extra:
         index.tighten(table, x, coordinates)
-    many = table.hits(threshold) * FLOAT > share
+    many = _costly(table.reaching(threshold) * FLOAT, centers)
     query, center = table.above(threshold.masked_fill(many, torch.inf))
     del table
     if len(query) > CALM * len(x):
@@ -111,6 +110,12 @@ def _by_index(
     return (query, center), many.nonzero()[:, 0]
 
 
+def _costly(costs: Tensor, centers: Centers) -> Tensor:
+    """The queries (B,) that a product with all centers serves at less than these costs."""
+    many = costs > centers.count
+    return many & (costs[many].sum() > centers.count * (READ + many.sum()))
+
+
 def _by_products(
     x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, rest: Tensor, listed: bool
 ) -> tuple[tuple[Tensor, Tensor], Tensor, Table]:
@@ -118,9 +123,7 @@ def _by_products(
     x = x[rest]
     table = products(x.float(), centers)
     threshold = _threshold(x, centers, kernel.select(rest), nats[rest], table.best()) - rounding(x, centers)
-    many = table.hits(threshold) * EXACT > centers.count * (1 + READ / len(x))
-    if listed:
-        many = torch.zeros_like(many)
+    many = _costly(table.reaching(threshold) * EXACT, centers) & (not listed)
     query, center = table.above(threshold.masked_fill(many, torch.inf))
     if not many.all():
         table = Table(table.values[:, many], table.peaks[:, many])

@@ -1,4 +1,9 @@
-r"""All sums over the centers for a batch of queries."""
+r"""All sums over the centers for a batch of queries.
+
+Queries whose weight lies on few centers get those listed (:mod:`smoothscore.mixture.screen`) and summed from exact
+distances; the others are summed over all centers in their own precision, in float64 where float32 proves not
+to be enough, and from exact distances where even that is not.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -7,9 +12,11 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
+from smoothscore.mixture.dense import dense
 from smoothscore.mixture.kernels import Kernel
-from smoothscore.mixture.pairs import Active, Pairs, weigh
-from smoothscore.mixture.screen import candidates, expanded
+from smoothscore.mixture.pairs import Active, Moments, Pairs, differences, moments, weigh
+from smoothscore.mixture.products import products
+from smoothscore.mixture.screen import candidates
 
 __all__ = ["Sums", "active", "log_weights", "spread", "sums"]
 
@@ -19,6 +26,7 @@ QUERIES = 128  # queries handled together
 # over squared variances, so that much smaller ones matter.
 TOLERANCE = {torch.float32: 1e-9, torch.float64: 1e-20}
 DERIVATIVE_TOLERANCE = 1e-20
+TARGET = {torch.float32: 3e-6, torch.float64: 3e-11}  # estimated relative error of the mean that passes
 
 
 @dataclass(frozen=True)
@@ -53,34 +61,34 @@ def sums(x: Tensor, centers: Centers, kernel: Kernel) -> Sums:
         centers: the centers, on the same device.
         kernel: weights and precisions, for the same B queries.
     """
-    parts = [_sums(*block) for block in _blocks(x, centers, kernel)]
+    parts = [_sums(*block, x.dtype) for block in _blocks(x, centers, kernel)]
     return Sums(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Sums)})
 
 
-def active(x: Tensor, centers: Centers, kernel: Kernel, keep: int = 1) -> Active:
-    """The centers that carry weight for each query, at least ``keep`` of them (if there are as many)."""
-    parts = [_pairs(*block, keep).heaviest() for block in _blocks(x, centers, kernel)]
+def active(x: Tensor, centers: Centers, kernel: Kernel) -> Active:
+    """All centers that carry weight for each query, however many: the exact distance of each is taken."""
+    parts = [_listed(*block).heaviest() for block in _blocks(x, centers, kernel)]
     width = max(part.indices.shape[1] for part in parts)
 
     def joined(name: str, fill: float | None = None) -> Tensor:
         values = [getattr(part, name) for part in parts]
         pads = [v[:, :1] if fill is None else torch.full_like(v[:, :1], fill) for v in values]
-        return torch.cat(
-            [torch.cat([v, p.expand(-1, width - v.shape[1])], 1) for v, p in zip(values, pads, strict=True)]
-        )
+        wide = [torch.cat([v, p.expand(-1, width - v.shape[1])], 1) for v, p in zip(values, pads, strict=True)]
+        return torch.cat(wide)
 
     return Active(joined("indices"), joined("log_weights", -torch.inf), joined("r2"))
 
 
 def log_weights(x: Tensor, centers: Centers, kernel: Kernel) -> Tensor:
-    """Normalized log weights of all centers, (B, M) float64, candidates exactly; a float64 product with all."""
+    """Normalized log weights of all centers, (B, M) float64: a float64 product, the heaviest ones exactly."""
     parts = []
-    for part, _, some in _blocks(x, centers, kernel):
-        pairs = _pairs(part, centers, some)
-        r2, _ = expanded(part, centers)
-        logits = some.log_weight(r2.clamp_min(0)) + centers.log_weights - pairs.log_mass[:, None]
-        logits[pairs.query, pairs.center] = pairs.log_weights
-        parts.append(logits)
+    for wide, _, some in _blocks(x, centers, kernel):
+        r2 = wide.square().sum(1)[:, None] - 2 * products(wide, centers).values[: centers.count].T
+        logits = some.log_weight(r2.where(r2.isfinite(), 0).clamp_min(0)) + centers.log_weights
+        found = candidates(wide, centers, some, DERIVATIVE_TOLERANCE)
+        exact = some.select(found.query).log_weight(differences(wide, centers, found.query, found.center)[:, None])
+        logits[found.query, found.center] = exact[:, 0] + centers.log_weights[found.center]
+        parts.append(logits - torch.logsumexp(logits, 1, keepdim=True))
     return torch.cat(parts)
 
 
@@ -90,69 +98,81 @@ def spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tens
     That is :math:`\sum_jw_jq_j\delta_j(\delta_j\cdot v)-s(s\cdot v)/T`, in the form that cannot cancel: the
     covariance of :math:`\kappa_j\delta_j` over T, plus the softening term.
     """
-    chosen = vectors.reshape(len(x), -1).split(QUERIES)
+    chosen = vectors.reshape(len(x), -1).double().split(QUERIES)
     parts = [_spread(*block, v) for block, v in zip(_blocks(x, centers, kernel), chosen, strict=True)]
-    return torch.cat(parts)
+    return torch.cat(parts).to(vectors.dtype)
 
 
 def _blocks(x: Tensor, centers: Centers, kernel: Kernel) -> Iterator[tuple[Tensor, Centers, Kernel]]:
     flat = x.detach().reshape(len(x), -1)
     for start in range(0, len(flat), QUERIES):
         block = slice(start, start + QUERIES)
-        yield flat[block], centers, kernel.select(block)
+        yield flat[block].double(), centers, kernel.select(block)
 
 
-def _pairs(
-    x: Tensor, centers: Centers, kernel: Kernel, keep: int = 1, tolerance: float = DERIVATIVE_TOLERANCE
-) -> Pairs:
-    return weigh(x, centers, kernel, *candidates(x, centers, kernel, keep, tolerance))
-
-
-def _sums(x: Tensor, centers: Centers, kernel: Kernel) -> Sums:
-    pairs = _pairs(x, centers, kernel, tolerance=TOLERANCE[x.dtype])
-    weights = pairs.log_weights.exp()
-    some = kernel.select(pairs.query)
-    kappa = some.precision(pairs.r2[:, None])[:, 0]
-    precision = pairs.total(weights * kappa)
-    mean = pairs.accumulate(centers, lambda rows, part: rows * (weights * kappa)[part, None])
-    mean /= precision[:, None]
-    pull = precision[:, None] * (mean - x.double())
-    cold = some.inverse_temperature(pairs.r2[:, None])[:, 0]
-    softening = some.softening(pairs.r2[:, None])
-    curvature = cold * kappa**2 + (0 if softening is None else softening[:, 0])
-    loss = kernel.inverse_temperature(pull)[:, 0] * pull.square().sum(1)
+def _sums(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) -> Sums:
+    found = _moments(x, centers, kernel, dtype)
+    pull = found.precision[:, None] * (found.mean - x)
+    cold = kernel.inverse_temperature(pull)[:, 0]
     return Sums(
-        mean=mean.to(x.dtype),
-        pull=pull.to(x.dtype),
-        precision=precision,
-        log_mass=pairs.log_mass,
-        r2=pairs.total(weights * pairs.r2),
-        entropy=-pairs.total(torch.special.xlogy(weights, weights)),
-        trace=(pairs.total(weights * curvature * pairs.r2) - loss).clamp_min(0),
+        mean=found.mean.to(dtype),
+        pull=pull.to(dtype),
+        precision=found.precision,
+        log_mass=found.log_mass,
+        r2=found.r2,
+        entropy=found.entropy,
+        trace=(found.curvature - cold * pull.square().sum(1)).clamp_min(0),
     )
+
+
+def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) -> Moments:
+    found = candidates(x, centers, kernel, TOLERANCE[dtype])
+    crowded, table = found.crowded, found.table
+    light = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill_(0, crowded, False).nonzero()[:, 0]
+    parts = [(light, _exact(x, centers, kernel, light, found.query, found.center))] if len(light) else []
+    for precise in (torch.float32, torch.float64) if dtype is torch.float32 and centers.uniform else (torch.float64,):
+        if len(crowded):
+            products_ = table if precise is torch.float32 else None
+            result, missed = dense(x[crowded], centers, kernel.select(crowded), precise, TARGET[dtype], products_)
+            parts.append((crowded[~missed], result.of(~missed)))
+            crowded = crowded[missed]
+    if len(crowded):
+        every = torch.arange(centers.count, device=x.device)
+        listed = crowded.repeat_interleave(len(every)), every.repeat(len(crowded))
+        parts.append((crowded, _exact(x, centers, kernel, crowded, *listed)))
+    order = torch.cat([queries for queries, _ in parts]).argsort()
+    return Moments.joined([part for _, part in parts]).of(order)
+
+
+def _exact(
+    x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor
+) -> Moments:
+    """Moments of some queries (n,) whose candidate pairs are listed, sorted by query."""
+    some, place = kernel.select(queries), torch.searchsorted(queries, query)
+    return moments(weigh(x[queries], centers, some, place, center), centers, some)
+
+
+def _listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
+    found = candidates(x, centers, kernel, DERIVATIVE_TOLERANCE, listed=True)
+    return weigh(x, centers, kernel, found.query, found.center)
 
 
 def _spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tensor:
-    pairs = _pairs(x, centers, kernel)
-    weights = pairs.log_weights.exp()
+    pairs = _listed(x, centers, kernel)
+    weights, r2 = pairs.log_weights.exp(), pairs.r2[:, None]
     some = kernel.select(pairs.query)
-    kappa = some.precision(pairs.r2[:, None])
-    softening = some.softening(pairs.r2[:, None])
-    wide, v = x.double(), vectors.double()
-    pull = pairs.accumulate(
-        centers,
-        lambda rows, part: (weights[part, None] * kappa[part]) * (rows - wide[pairs.query[part]]),
-    )
-
+    kappa, softening = some.precision(r2), some.softening(r2)
     tempered = weights[:, None] * some.inverse_temperature(kappa)
+    found = moments(pairs, centers, kernel)
+    pull = found.precision[:, None] * (found.mean - x)
 
     def term(rows: Tensor, part: slice) -> Tensor:
         query = pairs.query[part]
-        delta = rows - wide[query]
+        delta = rows - x[query]
         force = kappa[part] * delta - pull[query]
-        out = tempered[part] * (force * v[query]).sum(1, keepdim=True) * force
+        out = tempered[part] * (force * vectors[query]).sum(1, keepdim=True) * force
         if softening is not None:
-            out += weights[part, None] * softening[part] * (delta * v[query]).sum(1, keepdim=True) * delta
+            out += weights[part, None] * softening[part] * (delta * vectors[query]).sum(1, keepdim=True) * delta
         return out
 
-    return pairs.accumulate(centers, term).to(x.dtype)
+    return pairs.accumulate(centers, term)

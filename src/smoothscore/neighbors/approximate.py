@@ -9,6 +9,7 @@ import importlib
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore import progress
@@ -19,8 +20,12 @@ from smoothscore.neighbors.search import Neighbors, Search
 
 __all__ = ["approximate"]
 
+Index = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
 RECALL = 0.95
 SAMPLE = 128
+BLOCK = 1024
 TRAINED = 39  # images a cell that the cells are found from, the least FAISS takes without complaint
 
 
@@ -52,9 +57,21 @@ def approximate(images: ImageSet | Tensor, k: int) -> tuple[Neighbors, float]:
         index.nprobe = min(2 * index.nprobe, cells)
     parts = []
     with progress.task("nearest neighbors (FAISS)", total=rows.count) as advance:
-        for start in range(0, rows.count, 1024):
-            part = np.arange(start, min(start + 1024, rows.count))
-            parts.append(_measured(rows, part, index.search(values[part], k)[1]))
+        for start in range(0, rows.count, BLOCK):
+            part = np.arange(start, min(start + BLOCK, rows.count))
+            found = index.search(values[part], k)[1]
+            while (found < 0).any():  # too few images in the cells looked into
+                index.nprobe = min(2 * index.nprobe, cells)
+                found = index.search(values[part], k)[1]
+            parts.append(_measured(rows, part, np.sort(found, 1)))
             advance(len(part))
-    indices, distances = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Neighbors(indices, distances), recall
+    indices, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Neighbors(torch.from_numpy(indices), torch.from_numpy(np.sqrt(squares) / rows.unit)), recall
+
+
+def _measured(rows: Rows, part: Index, found: Index) -> tuple[Index, Floats]:
+    """What was found for some images (n, k), in the order of their exact squared distances, and these."""
+    x = rows.exact(part, pixels=rows.integer)
+    squares = rows.squares(x, np.arange(len(part)).repeat(found.shape[1]), found.ravel()).reshape(found.shape)
+    order = squares.argsort(axis=1, kind="stable")
+    return np.take_along_axis(found, order, 1), np.take_along_axis(squares, order, 1)

@@ -1,7 +1,8 @@
 """Images as rows of numbers, and exact distances between chosen pairs of them.
 
-Between uint8 images, moved to v = u - 128 in -128..127, |v - w|^2 = |v|^2 + |w|^2 - 2 v . w is an integer, and float32
-products give it exactly: over blocks of 1,024 values every partial sum of v . w is an integer of at most 2^24.
+Between uint8 images, moved to v = u - 128 in -128..127, |v - w|^2 = |v|^2 + |w|^2 - 2 v . w is an integer. Float32
+gives v . w exactly, in any order, where no partial sum can pass 2^24: if |v| |w| <= 2^24, by Cauchy and Schwarz, and
+otherwise over blocks of 1,024 values, as 1,024 * 128 * 128 = 2^24.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Rows:
     Attributes:
         shape: of one image.
         integer: whether all of them are uint8 images.
+        unit: of these numbers, in a unit of [-1, 1].
 
     Raises:
         InputError: no images, no floating-point values in them, or values that are not finite.
@@ -52,6 +54,7 @@ class Rows:
             if images[:1].numel() == 0 or not images.is_floating_point():
                 raise InputError(f"The {role} are not floating-point images; pass values in [-1, 1] or an ImageSet.")
             self._known = torch.cat([_on_grid(part, role) for part in torch.split(images, _step(images[0].numel()))])
+            self._some_known = bool(self._known.any())
             if self._known.all():
                 images = to_images(images)
         self.images = images
@@ -59,6 +62,7 @@ class Rows:
         self.integer = isinstance(images, ImageSet)
         self.shape = torch.Size(images.shape if isinstance(images, ImageSet) else images.shape[1:])
         self.dim = self.shape.numel()
+        self.unit = 127.5 if self.integer else 1.0
 
     def chunks(self) -> Iterator[Index]:
         """Indices of all rows, in parts of a bounded size."""
@@ -76,11 +80,23 @@ class Rows:
         rows = self.raw(index).double()
         if self.integer:
             return rows if pixels else rows.div_(127.5).sub_(1)
+        if not pixels and not self._some_known:
+            return rows
         known = self._known[torch.from_numpy(index)][:, None]
         scaled = (rows + 1).mul_(127.5)
         if pixels:
             return torch.where(known, scaled.round(), scaled)
         return torch.where(known, scaled.round_().div_(127.5).sub_(1), rows)
+
+    def sizes(self, center: Tensor) -> Floats:
+        """|y - center|^2 of all rows (count,); exact, if rows and ``center`` (dim,) hold integers from 0 to 255."""
+        if not self.integer:
+            parts = ((self.exact(index, pixels=False) - center).square_().sum(1) for index in self.chunks())
+            return torch.cat(list(parts)).numpy()
+        short = 256  # of squares up to 255^2 stay below 2^24
+        blocks = torch.arange(self.dim)[:, None] // short == torch.arange(-(-self.dim // short))
+        parts = (self.raw(index).float().sub_(center.float()).square_() @ blocks.float() for index in self.chunks())
+        return torch.cat([part.sum(1, dtype=torch.float64) for part in parts]).numpy()
 
     def squares(self, x: Tensor, query: Index, index: Index) -> Floats:
         """|x_query - y_index|^2 of each pair (P,), by direct differences in float64.
@@ -88,8 +104,9 @@ class Rows:
         ``x`` (B, dim) is on the scale of these rows.
         """
         parts = []
-        for start in range(0, len(query), _step(self.dim)):
-            pairs = slice(start, start + _step(self.dim))
+        step = max(1, _step(self.dim) // 8)
+        for start in range(0, len(query), step):
+            pairs = slice(start, start + step)
             rows = self.exact(index[pairs], pixels=self.integer).sub_(x[torch.from_numpy(query[pairs])])
             parts.append(torch.linalg.vecdot(rows, rows))
         return torch.cat(parts).numpy() if parts else np.empty(0)
@@ -100,7 +117,11 @@ class Rows:
         ``query`` must be sorted; ``sizes`` (count,) are |y - 128|^2 of all rows.
         """
         moved = x - 128
-        found: Floats = sizes[index] + moved.square().sum(1).numpy()[query]
+        own, others = moved.square().sum(1).numpy(), sizes[index]
+        largest = np.zeros(len(x))
+        np.maximum.at(largest, query, others)
+        whole = own * largest <= 2.0**48
+        found: Floats = others + own[query]
         right = moved.float()
         step = max(1, _step(self.dim) // 2)
         buffer = torch.empty(min(step, len(query)), self.dim)
@@ -108,12 +129,12 @@ class Rows:
             mine = query[start : start + step]
             signed = self.raw(index[start : start + step]).bitwise_xor_(_SIGN).view(torch.int8)
             rows = buffer[: len(mine)].copy_(signed)
-            products = torch.empty(-(-self.dim // _BLOCK), len(mine))
+            products = torch.zeros(len(mine), dtype=torch.float64)
             for low, high in pairwise(np.flatnonzero(np.diff(mine, prepend=-1, append=-1))):
-                for block, at in enumerate(range(0, self.dim, _BLOCK)):
-                    part = slice(at, at + _BLOCK)
-                    torch.mv(rows[low:high, part], right[mine[low], part], out=products[block, low:high])
-            found[start : start + step] -= 2 * products.sum(0, dtype=torch.float64).numpy()
+                width = self.dim if whole[mine[low]] else _BLOCK
+                for at in range(0, self.dim, width):
+                    products[low:high] += rows[low:high, at : at + width] @ right[mine[low], at : at + width]
+            found[start : start + step] -= 2 * products.numpy()
         return found
 
 

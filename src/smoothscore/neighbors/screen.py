@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 GROUP = 64  # bounds are padded to whole groups of this many centers
 
 _CHUNK = 768  # centers in one product: 8 MB at d = 3,072
+_LEAST = 1e-20  # R, so that float32 holds x' also where all centers are one
 _FIT = 4096  # centers that c and the principal directions are found from
 
 
@@ -48,22 +49,25 @@ class Frame:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """float64 rows (n, d) moved and scaled."""
-        return (rows - self.center).div_(self.radius)
+        moved: Tensor = (rows - self.center) / self.radius
+        return moved
 
 
 def frame(rows: Rows) -> Frame:
-    """The frame of some centers, by one pass over them; c is the mean of at most 4,096 of them."""
-    center = _sample(rows).mean(0).float().double()
-    half = torch.cat([(part - center).square_().sum(1) / 2 for _, part in _exact(rows)])
-    radius = float((2 * half.max()).sqrt()) or 1.0
-    return Frame(center, radius, half / radius**2)
+    """The frame of some centers, by one pass over them; c is the mean of at most 4,096 of them, for pixels rounded."""
+    mean = _sample(rows).mean(0)
+    center = mean.round() if rows.integer else mean
+    sizes = torch.from_numpy(rows.sizes(center))
+    radius = max(float(sizes.max().sqrt()), _LEAST)
+    return Frame(center, radius, sizes / (2 * radius**2))
 
 
 def principal(rows: Rows, at: Frame, count: int) -> Tensor:
     """Orthonormal (d, count): directions of largest variance of at most 4,096 centers, found by random projections."""
     sample = at(_sample(rows)).float().numpy()
     found = randomized_svd(sample, count, n_iter=2, random_state=0)[2]
-    return torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q
+    directions: Tensor = torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q
+    return directions
 
 
 def _sample(rows: Rows) -> Tensor:
@@ -111,7 +115,11 @@ class Screen:
         self.frame = at
         self.rest: Floats = np.zeros(rows.count)
         self._half = at.half[:, None].float()
-        self._whole = None if rows.integer else torch.cat([at(values).float() for _, values in _exact(rows)])
+        if not rows.integer:
+            self._left = torch.empty(rows.count, rows.dim + 1)
+            self._left[:, -1] = at.half
+            for part, values in _exact(rows):
+                self._left[part, :-1] = -at(values)
 
     def __call__(self, x: Tensor, out: Tensor) -> Screened:
         """Bounds for float64 queries (B, d) on the scale of the centers, written into ``out`` (M padded, >= B)."""
@@ -127,17 +135,18 @@ class Screen:
 
     def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
         """The right factor of the product and rho_x (B,)."""
-        return moved.T, moved.new_zeros(len(moved))
+        return torch.cat([moved.T, moved.new_ones(1, len(moved))]), moved.new_zeros(len(moved))
 
     def _product(self, right: Tensor, out: Tensor) -> None:
-        if self._whole is not None:
-            torch.addmm(self._half, self._whole, right, alpha=-1, out=out)
+        if not self.rows.integer:
+            torch.mm(self._left, right, out=out)
             return
         center = self.frame.center.float()
         for start in range(0, self.rows.count, _CHUNK):
             part = slice(start, min(start + _CHUNK, self.rows.count))
             pixels = self.rows.raw(np.arange(part.start, part.stop)).float()
-            torch.addmm(self._half[part], pixels.sub_(center).div_(self.frame.radius), right, alpha=-1, out=out[part])
+            pixels.sub_(center).div_(self.frame.radius)
+            torch.addmm(self._half[part], pixels, right[:-1], alpha=-1, out=out[part])
 
 
 class Projection:
@@ -154,14 +163,7 @@ class Projection:
         self.coordinates = torch.empty(rows.count, directions.shape[1])
         self.rest = torch.empty(rows.count, dtype=torch.float64)
         for part, values in _exact(rows):
-            self.coordinates[part], self.rest[part] = self(at(values))
-
-    def __call__(self, moved: Tensor) -> tuple[Tensor, Tensor]:
-        """Of rows (n, d): coordinates (n, r) and the length left out (n,), rounded up, in float64."""
-        along = moved @ self.directions
-        size = moved.square().sum(1)
-        slack = 4 * sum(self.directions.shape) * 2.0**-53 * size
-        return along, ((size - along.square().sum(1)).clamp_min(0) + slack).sqrt()
+            self.coordinates[part], self.rest[part] = _along(at(values), directions)
 
     def first(self, count: int) -> "Projection":
         """The projection along the first ``count`` directions."""
@@ -186,13 +188,21 @@ class PrefixScreen(Screen):
         self.rows = plain.rows
         self.frame = plain.frame
         self.rest = projection.rest.numpy()
-        self._projection = projection
+        self._directions = projection.directions
         columns = [-projection.coordinates, -projection.rest[:, None].float(), self.frame.half[:, None].float()]
         self._left = torch.cat(columns, 1)
 
     def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
-        along, rest = self._projection(moved)
+        along, rest = _along(moved, self._directions)
         return torch.cat([along.T, rest[None], torch.ones_like(rest)[None]]), rest
 
     def _product(self, right: Tensor, out: Tensor) -> None:
         torch.mm(self._left, right, out=out)
+
+
+def _along(moved: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Of rows (n, d): coordinates (n, r) and the length of what they leave out (n,), rounded up, in float64."""
+    along = moved @ directions
+    size = moved.square().sum(1)
+    slack = 4 * sum(directions.shape) * 2.0**-53 * size
+    return along, ((size - along.square().sum(1)).clamp_min(0) + slack).sqrt()

@@ -30,8 +30,9 @@ Floats = NDArray[np.float64]
 _QUERIES = 256  # in one block
 _SCRATCH = 2**24  # bounds held at once
 _MOST = 512  # principal directions tried
-_STEPS = 8  # lengths of the screen tried
-_PREPARATION = 8  # cost of trying one direction, in queries
+_STEPS = 4  # lengths of the screen tried
+_TRIAL = 128  # queries it is tried on
+_PREPARATION = 12  # cost of trying one direction, in queries
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ class Search:
         self._screen = Screen(self.rows, frame(self.rows))
         self._tried = False
         if self.rows.integer:
-            parts = (self.rows.raw(index).double() for index in self.rows.chunks())
-            self._sizes = torch.cat([part.sub_(128).square_().sum(1) for part in parts]).numpy()
+            self._sizes = self.rows.sizes(torch.full((self.rows.dim,), 128.0))
 
     def __call__(self, queries: Tensor | ImageSet, k: int) -> Neighbors:
         """The ``k`` nearest centers of each query; see :func:`nearest`."""
@@ -105,8 +105,8 @@ class Search:
                 index = np.arange(start, min(start + block, x.count))
                 found.append(self._nearest(x, index, k, scratch))
                 advance(len(index))
-        indices, squares = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True))
-        return Neighbors(indices, squares.sqrt() / (127.5 if y.integer else 1))
+        indices, squares = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Neighbors(torch.from_numpy(indices), torch.from_numpy(np.sqrt(squares) / y.unit))
 
     def _nearest(self, queries: Rows, chosen: Index, k: int, scratch: Tensor) -> tuple[Index, Floats]:
         """Indices and squared distances (B, k) of the chosen queries (B,)."""
@@ -115,13 +115,16 @@ class Search:
         query, index, cut = self._near(seen.low, k)
         low = seen.low.numpy()[index, query]
         promising = np.zeros(len(query), dtype=np.bool_)
-        count = min(k + k // 4 + 1, int(np.bincount(query).min()))
+        spare = k // 4 + 1 if self._screen.rest.any() else 0
+        count = min(k + spare, int(np.bincount(query).min()))
         promising[_first(count, query, low + seen.rest[query] * self._screen.rest[index])] = True
 
+        # First round: T, and with it what the bound of a center as near cannot exceed.
         first = self._measure(queries, x, query[promising], index[promising])
         worst = first[_first(k, query[promising], first)[:, -1]]
         limit = (worst / self._screen.frame.radius**2 - seen.size) / 2 + seen.error
 
+        # Second round: the other pairs at hand, and for a limit beyond the cut those not yet looked at.
         second = ~promising & (low <= limit[query])
         beyond = np.flatnonzero(limit > cut)
         columns, taken, allowed = seen.low[:, beyond], torch.from_numpy(cut[beyond]), torch.from_numpy(limit[beyond])
@@ -155,15 +158,15 @@ class Search:
 
     def _shorten(self, queries: Rows, k: int, scratch: Tensor) -> None:
         """Screen along principal directions where that is faster for such queries, as a trial on some of them tells."""
-        plain, most = self._screen, min(_MOST, self.rows.dim // 4)
+        plain, most = self._screen, min(_MOST, self.rows.dim // 4, self.rows.count // 8)
         if most < _STEPS or max(queries.count, self.expected) < _PREPARATION * most:
             return
         self._tried = True
         projection = Projection(self.rows, plain.frame, principal(self.rows, plain.frame, most))
-        some = np.unique(np.linspace(0, queries.count - 1, scratch.shape[1]).astype(np.int64))
+        some = np.unique(np.linspace(0, queries.count - 1, min(_TRIAL, scratch.shape[1])).astype(np.int64))
         fastest = self._seconds(queries, some, k, scratch)
         best = plain
-        for step in range(2, _STEPS + 1):
+        for step in range(1, _STEPS + 1):
             self._screen = PrefixScreen(plain, projection.first(most * step // _STEPS))
             seconds = self._seconds(queries, some, k, scratch)
             if seconds < fastest:

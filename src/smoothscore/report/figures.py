@@ -117,8 +117,6 @@ def curves(
             if line.low is not None and line.high is not None:
                 low, high = np.asarray(line.low)[order], np.asarray(line.high)[order]
                 axes.fill_between(positions, low, high, color=style["color"], alpha=0.18, lw=0)
-        if len(positions) > 1:
-            axes.set_xlim(positions[0], positions[-1])
         axes.set(xlabel=x_label, ylabel=y_label)
         if y_range is not None:
             axes.set_ylim(y_range)
@@ -173,6 +171,7 @@ def _drawing(handles: list[Line2D], labels: list[str]) -> Iterator[tuple[Canvas,
         rows = -(-len(labels) // columns) if len(labels) > 1 else 0
         canvas = Canvas(figsize=(WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained", facecolor="none")
         axes = canvas.add_subplot(facecolor="none")
+        axes.margins(x=0.015)
         axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
         axes.set_axisbelow(True)
         if rows:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from smoothscore.report.figures import png_uri, prefix_ids
+from smoothscore.version import __version__
 
 __all__ = [
     "Block",
@@ -181,8 +182,6 @@ class Page:
 
     def html(self) -> str:
         """The page as one self-contained HTML file."""
-        from smoothscore import __version__
-
         template = _environment().get_template("page.html")
         return template.render(page=self, sheet=_Sheet(self), version=__version__, setting=list(_flat(self.setting)))
 

@@ -18,6 +18,7 @@ from rich.text import Text as RichText
 
 from smoothscore.report.page import Page, Section
 from smoothscore.report.write import write_text
+from smoothscore.version import __version__
 
 __all__ = ["Result", "plain"]
 
@@ -60,8 +61,6 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON's own types; NaN is ``None``, infinities are ``"inf"`` and ``"-inf"``."""
-        from smoothscore import __version__
-
         head = {"smoothscore": __version__, "kind": self.kind, "setting": plain(self.setting())}
         return head | {name: plain(value) for name, value in self.values().items()}
 

@@ -129,7 +129,7 @@ def _spiral_densities(side: int, t: float, seed: int) -> tuple[dict[float, float
         return torch.logsumexp(logits, 1).reshape(side, side).numpy()
 
     inner = slice(side // 4, side - side // 4)
-    truth = log_density(spiral((np.arange(1000) + 0.5) / 1000))[inner, inner]
+    truth = log_density(spiral((np.arange(400) + 0.5) / 400))[inner, inner]
     truth -= logsumexp(truth)
     estimate = log_density(points)
     panels = {"true density": Plane(np.exp(truth))}

@@ -201,7 +201,7 @@ def _worth_row(quantity: str, t0: float, worth: float, note: str) -> Row:
     """Compared where the paper claims a gain, at small times; shown elsewhere."""
     if t0 > SMALL:
         return Row(quantity, worth, note=note)
-    return Row(quantity, worth, "more than 1", (math.nextafter(1, 2), math.inf), note=note)
+    return Row(quantity, worth, "more than 1", (1.01, math.inf), note=note)
 
 
 def _worth(target: Target, t0: float, divergence: float, budget: Budget, seed: int) -> tuple[float, str]:

@@ -1,14 +1,18 @@
 """A paper's numbers beside ours, each with the interval in which ours counts as the same."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar, Literal
 
+import numpy as np
+from scipy.stats import t as student
+
 from smoothscore.report.page import Block, Section, Table
 from smoothscore.report.result import Result
 
-__all__ = ["Findings", "Reproduction", "Row", "printed"]
+__all__ = ["Findings", "Reproduction", "Row", "further_draw", "printed"]
 
 Verdict = Literal["hit", "missed", "shown"]
 
@@ -18,6 +22,12 @@ def printed(text: str) -> tuple[float, float]:
     value = Decimal(text)
     half = Decimal((0, (5,), int(value.as_tuple().exponent) - 1))
     return float(value - half), float(value + half)
+
+
+def further_draw(draws: Sequence[float]) -> float:
+    """How far from the mean of some draws a further one lies at most, in 95 of 100 cases if they are normal."""
+    spread = float(np.std(draws, ddof=1))
+    return float(student.ppf(0.975, len(draws) - 1)) * spread * math.sqrt(1 + 1 / len(draws))
 
 
 @dataclass(frozen=True)
@@ -127,13 +137,13 @@ class Reproduction(Result):
             ],
             caption=f"Ours beside the paper's. {_one_line(self.conditions)}.",
             definitions={
-                "accepted": "The interval, fixed beforehand, in which our value counts as the paper's.",
+                "accepted": "The interval in which our value counts as the paper's.",
                 "verdict": "hit: ours lies in the accepted interval; missed: it does not, and the note says why; "
                 "shown: the paper prints no number to compare with.",
             },
         )
         sections = [Section("Comparison", [table])]
-        return [*sections, Section("Figures", self.blocks)] if self.blocks else sections
+        return [*sections, Section("Details", self.blocks)] if self.blocks else sections
 
     def _counts(self) -> str:
         hits, missed, shown = (self.count(verdict) for verdict in ("hit", "missed", "shown"))
@@ -142,7 +152,10 @@ class Reproduction(Result):
 
 
 def _interval(row: Row) -> str:
-    return "" if row.accepted is None else f"{row.accepted[0]:.6g} to {row.accepted[1]:.6g}"
+    if row.accepted is None:
+        return ""
+    low, high = row.accepted
+    return f"{low:.6g} or more" if math.isinf(high) else f"{low:.6g} to {high:.6g}"
 
 
 def _line(row: Row) -> str:

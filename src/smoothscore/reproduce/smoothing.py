@@ -24,16 +24,15 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.neighbors import nearest
 from smoothscore.report import Figure, Table, histogram
 from smoothscore.reproduce.request import Request
-from smoothscore.reproduce.result import Findings, Row, printed
-from smoothscore.schedules import log_uniform
+from smoothscore.reproduce.result import Findings, Row, further_draw, printed
 from smoothscore.scores import EmpiricalScore, UnifiedScore
+from smoothscore.scores.jacobian import CenterJacobian, Jacobian
 
 __all__ = ["level_dominance", "table_3", "tables_4_and_5"]
 
@@ -59,7 +58,6 @@ RADIUS_AND_DIAGONAL = {
     "T = 10000": ("13.11", "13.11"),
 }
 IMAGES = 100
-LEVELS = 2000  # adjacent ones 0.4 % apart: a third of the relative width of the best one
 AUTOMOBILE = 1
 
 
@@ -160,7 +158,7 @@ def tables_4_and_5(request: Request) -> Findings:
         "data": images.source,
         "images": f"{subsets} subsets of {IMAGES}",
         "points": f"{points} a subset, midpoints of random pairs + 0.005 N(0, I)",
-        "shells": f"each center's best of {LEVELS} levels, held fixed in the derivative",
+        "shells": "continuous, held fixed in the derivative",
         "units": "pixels in [0, 1]",
         "accepted": "the print is a likely (95 %) further subset",
     }
@@ -175,15 +173,17 @@ def _spectra(images: ImageSet, points: int, seed: int) -> dict[str, Spectra]:
     x = centers[torch.from_numpy(pairs)].mean(1)
     x += 2 * 0.005 * torch.from_numpy(rng.standard_normal(x.shape))
     best = nearest(x, centers, 1).distances[:, 0] / math.sqrt(images.dim - 2)
-    jacobians = {CONDITIONAL: EmpiricalScore(centers).jacobian(x, best)}
+    found = {CONDITIONAL: _read(EmpiricalScore(centers).jacobian(x, best))}
     for temperature in (1, 10, 100, 1000, 10_000):
-        score = UnifiedScore(centers, log_uniform(LEVELS, 0.02, 100.0), float(temperature), optimal_shell=True)
-        jacobians[f"T = {temperature}"] = score.jacobian(x)
-    # a Jacobian scales as one over the square of the unit: 4 from [-1, 1] to [0, 1]
-    return {
-        name: Spectra(4 * jacobian.c.numpy(), 4 * jacobian.largest_eigenvalue().numpy())
-        for name, jacobian in jacobians.items()
-    }
+        score = UnifiedScore(centers, (1e-3, 1e3), float(temperature), optimal_shell="continuous")
+        found[f"T = {temperature}"] = _read(score.jacobian(x, frozen=True))
+    return found
+
+
+def _read(jacobian: Jacobian) -> Spectra:
+    """A Jacobian scales as one over the square of the unit: by 4 from pixels in [-1, 1] to [0, 1]."""
+    assert isinstance(jacobian, CenterJacobian)
+    return Spectra(4 * jacobian.c.numpy(), 4 * jacobian.largest_eigenvalue().numpy())
 
 
 def _pair(setting: str, cells: tuple[str, str], drawn: list[dict[str, Spectra]]) -> list[Row]:
@@ -194,25 +194,23 @@ def _pair(setting: str, cells: tuple[str, str], drawn: list[dict[str, Spectra]])
 
 
 def _further_draw(quantity: str, draws: list[float], paper: str) -> Row:
-    """A row accepted when the print is a likely further draw of a subset: within Student's 95 % of our draws."""
+    """A row accepted when the print is a likely further draw of a subset."""
+    ours, value, half = float(np.mean(draws)), float(paper), further_draw(draws)
     spread = float(np.std(draws, ddof=1))
-    half = float(student.ppf(0.975, len(draws) - 1)) * spread * math.sqrt(1 + 1 / len(draws))
-    ours, value = float(np.mean(draws)), float(paper)
-    note = f"std between subsets {spread:.2g}"
-    if abs(ours - value) > half:
-        note += f"; the print is {abs(ours - value) / spread:.1f} of them away, which only an unusual subset gives"
+    note = f"std between subsets {spread:.2g}; the print is {abs(ours - value) / spread:.1f} of them away"
     return Row(quantity, ours, paper, (value - half, value + half), note=note)
 
 
 def _one_class(images: ImageSet, points: int, seed: int) -> list[Row]:
-    """c among images of strong contrast, which shows how much the choice of images moves it."""
+    """The same among images of strong contrast, which shows how much the choice of images matters."""
     if images.labels is None or (images.labels == AUTOMOBILE).sum() < IMAGES:
         return []
     spectra = _spectra(images[images.labels == AUTOMOBILE].subset(IMAGES, seed), points, seed)
-    return [
-        Row(f"c, {name}, automobiles only", float(spectra[name].diagonal.mean()), note="the print was all classes'")
-        for name in ("T = 1", "T = 1000", "T = 10000")
-    ]
+    dominant = spectra["T = 1000"].dominant
+    found = {f"c, {name}": float(spectra[name].diagonal.mean()) for name in ("T = 1", "T = 1000", "T = 10000")}
+    found |= {"dominant eigenvalue, T = 1000": float(dominant.mean()), "share of negative ones": (dominant < 0).mean()}
+    note = "a class of high contrast: to that side lie the prints that are missed"
+    return [Row(f"{name}, automobiles only", float(value), note=note) for name, value in found.items()]
 
 
 def _moments(values: Array) -> tuple[float, float]:

@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 from torch import Tensor
 
+from smoothscore.data import ImageSet
 from smoothscore.geometry.collapse import collapse_time, true_level_path
 from smoothscore.geometry.expansiveness import (
     conditional_expansion,
@@ -29,7 +29,7 @@ from smoothscore.geometry.expansiveness import (
 from smoothscore.report import Figure, Series, Table, curves
 from smoothscore.report.page import Cell
 from smoothscore.reproduce.request import Request
-from smoothscore.reproduce.result import Findings, Row
+from smoothscore.reproduce.result import Findings, Row, further_draw
 from smoothscore.sampling import noise
 from smoothscore.schedules import shell_touch
 from smoothscore.scores import EmpiricalScore, UnifiedScore
@@ -37,6 +37,7 @@ from smoothscore.scores import EmpiricalScore, UnifiedScore
 __all__ = ["collapse", "figure_4"]
 
 Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Law = Callable[[Array, float], Array]
 
 CAT_CARACAL = 1200  # images in the paper's data set, which is not public
@@ -49,9 +50,8 @@ def figure_4(request: Request) -> Findings:
     images = request.images()
     images = images.subset(min(CAT_CARACAL, len(images)), request.seed)
     centers = images.tensor(torch.float64)
-    first, second = _random_pairs(len(images), 10_000 if request.full else 1_000, request.seed)
-    distance = _distances(centers, first, second)
-    sigmas = np.geomspace(0.4, 8.0, 14)
+    first, second, distance = _random_pairs(centers, 10_000 if request.full else 1_000, request.seed)
+    sigmas = float(np.median(distance)) / (2 * math.sqrt(images.dim)) * np.geomspace(1, 20, 14)
     laws: dict[str, Law] = {"conditional": partial(conditional_expansion, gap=GAP, step=STEP)}
     for t in TEMPERATURES:
         laws[f"T = {t}"] = partial(unconditional_expansion, dim=images.dim, temperature=t, gap=GAP, step=STEP)
@@ -97,25 +97,18 @@ def _share_of_conditional(temperature: int, share: float) -> Row:
     return Row(f"T = {temperature} over conditional, least noise", share, "much smaller", (0, 0.5), note=note)
 
 
-def _random_pairs(count: int, pairs: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _random_pairs(centers: Tensor, pairs: int, seed: int) -> tuple[Integers, Integers, Array]:
+    """Random pairs of different images and their distances."""
     rng = np.random.default_rng(seed)
-    first = rng.integers(count, size=pairs)
-    return first, (first + rng.integers(1, count, size=pairs)) % count
+    first = rng.integers(len(centers), size=pairs)
+    second = (first + rng.integers(1, len(centers), size=pairs)) % len(centers)
+    blocks = zip(np.array_split(first, 64), np.array_split(second, 64), strict=True)
+    distance = np.concatenate([(centers[a] - centers[b]).flatten(1).square().sum(1).sqrt().numpy() for a, b in blocks])
+    differ = distance > 0
+    return first[differ], second[differ], distance[differ]
 
 
-def _distances(centers: Tensor, first: NDArray[np.int64], second: NDArray[np.int64]) -> Array:
-    """Distances of the pairs that are not one image twice."""
-    rows = centers.flatten(1)
-    parts = [
-        (rows[first[i : i + 256]] - rows[second[i : i + 256]]).norm(dim=1).numpy() for i in range(0, len(first), 256)
-    ]
-    distance = np.concatenate(parts)
-    return distance[distance > 0]
-
-
-def _all_centers(
-    centers: Tensor, first: NDArray[np.int64], second: NDArray[np.int64], sigmas: Array, seed: int
-) -> Table:
+def _all_centers(centers: Tensor, first: Integers, second: Integers, sigmas: Array, seed: int) -> Table:
     """The same with every training image a center: the step of the scores themselves."""
     scores = {"conditional": EmpiricalScore(centers)} | {
         f"T = {t}": UnifiedScore(
@@ -140,56 +133,12 @@ def _all_centers(
 def collapse(request: Request) -> Findings:
     """The step at which one training image takes over, without and with unconditioning and temperature."""
     images = request.images()
-    count, paths = (10_000, 12) if request.full else (1_000, 4)
+    count, paths = (10_000, 12) if request.full else (500, 3)
     images = images.subset(min(count, len(images)), request.seed)
     levels = shell_touch(0.01, 50.0, images.dim)
     contraction = 1 - float(levels[1] / levels[0])
     start = (levels[0] * noise(request.seed, 0, paths, images.shape)).float()
-    empirical = EmpiricalScore(images)
-    scores: dict[str, EmpiricalScore | UnifiedScore] = {"conditional": empirical} | {
-        f"T = {t}": UnifiedScore(images, levels, float(t), optimal_shell="continuous") for t in (1, 500, 1000)
-    }
-    times, shared = {}, {}
-    for name, score in scores.items():
-        path = list(true_level_path(score, images, start, len(levels), contraction))
-        times[name] = collapse_time(_weights(score), path).numpy()
-        if name in ("T = 500", "T = 1000"):
-            root = math.sqrt(float(name[4:]))
-            shared[name] = collapse_time(empirical.weights, ((x, root * sigma) for x, sigma in path)).numpy()
-    spread = float(times["conditional"].std(ddof=1))
-    half = float(student.ppf(0.975, paths - 1)) * spread * math.sqrt(1 + 1 / paths)
-    delay = float(np.mean(times["T = 1"] - times["conditional"]))
-    rows = [
-        Row(
-            "conditional, mean step",
-            float(times["conditional"].mean()),
-            "35",
-            (35 - half, 35 + half),
-            note="accepted: the printed path is a likely (95 %) further one",
-        ),
-        Row(
-            "T = 1, mean delay in steps",
-            delay,
-            "significant",
-            (spread, math.inf),
-            note=""
-            if delay >= spread
-            else "less than the std of the paths: one level for all centers or one each, "
-            "the weights differ little where one center is near",
-        ),
-        Row(
-            "T = 500, median step", float(np.median(times["T = 500"])), "later", (times["conditional"].max(), math.inf)
-        ),
-        Row("T = 1000, share that collapses", float(np.isfinite(times["T = 1000"]).mean()), "0", (0, 0)),
-    ]
-    rows += [
-        Row(
-            f"{name}, median step, one level for all centers",
-            float(np.median(values)),
-            note="weights at the level of the nearest center, along the same path",
-        )
-        for name, values in shared.items()
-    ]
+    times, shared = _walks(images, levels, start, contraction)
     table = Table(
         ["path", *times],
         [[str(i + 1), *(_step(values[i]) for values in times.values())] for i in range(paths)],
@@ -204,11 +153,40 @@ def collapse(request: Request) -> Findings:
         "contraction": f"{contraction:.4f} a step",
         "temperature": "one for all centers",
     }
-    return Findings(rows, setting, [table])
+    return Findings(_collapse_rows(times, shared), setting, [table])
 
 
-def _weights(score: EmpiricalScore | UnifiedScore) -> Callable[[Tensor, Tensor], Tensor]:
-    return score.weights if isinstance(score, EmpiricalScore) else lambda x, sigma: score.weights(x)
+def _walks(
+    images: ImageSet, levels: Tensor, start: Tensor, contraction: float
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Collapse times by each score's own weights; by those at one level for all centers, at the same temperature."""
+    empirical = EmpiricalScore(images)
+    times, shared = {}, {}
+    for temperature in (None, 1.0, 500.0, 1000.0):
+        name = "conditional" if temperature is None else f"T = {temperature:g}"
+        score = UnifiedScore(images, levels, temperature, optimal_shell="continuous") if temperature else empirical
+        path = list(true_level_path(score, images, start, len(levels), contraction))
+        times[name] = collapse_time(score.weights, path).numpy()
+        if temperature and temperature > 1:
+            tempered = ((x, math.sqrt(temperature) * sigma) for x, sigma in path)
+            shared[name] = collapse_time(empirical.weights, tempered).numpy()
+    return times, shared
+
+
+def _collapse_rows(times: dict[str, Array], shared: dict[str, Array]) -> list[Row]:
+    conditional = times["conditional"]
+    half, spread = further_draw(conditional.tolist()), float(conditional.std(ddof=1))
+    likely = "accepted: the printed path is a likely (95 %) further one"
+    near = "where one image is near, one level for all centers or one for each make little difference"
+    along = "weights at the level of the nearest center, along the same path; inf: at no step"
+    later = (float(conditional.max()) + 1, math.inf)
+    return [
+        Row("conditional, mean step", float(conditional.mean()), "35", (35 - half, 35 + half), note=likely),
+        Row("T = 1, mean delay", float((times["T = 1"] - conditional).mean()), "much", (spread, math.inf), note=near),
+        Row("T = 500, median step", float(np.median(times["T = 500"])), "later", later, note="inf: at no step"),
+        Row("T = 1000, share that collapses", float(np.isfinite(times["T = 1000"]).mean()), "0", (0, 0)),
+        *(Row(f"{name}, median step, one level", float(np.median(v)), note=along) for name, v in shared.items()),
+    ]
 
 
 def _step(value: float) -> str:

@@ -7,6 +7,7 @@ from smoothscore.scores.gaussian_mixture import GaussianMixtureScore
 from smoothscore.scores.mollified import MollifiedScore
 from smoothscore.scores.piecewise import PiecewiseScore
 from smoothscore.scores.spec import load_score
+from smoothscore.scores.unified import UnifiedScore
 
 __all__ = [
     "EmpiricalScore",
@@ -15,5 +16,6 @@ __all__ = [
     "MollifiedScore",
     "PiecewiseScore",
     "Score",
+    "UnifiedScore",
     "load_score",
 ]

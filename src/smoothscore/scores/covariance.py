@@ -55,9 +55,7 @@ class Covariance:
             return cls._significant(directions, roots**2)
         scale = matrix.abs().max()
         if (matrix - matrix.mT).abs().max() > 1e-6 * scale:
-            raise InputError(
-                "The covariance is not symmetric; give (d, d) with equal halves, or a factor (d, r)."
-            )
+            raise InputError("The covariance is not symmetric; give (d, d) with equal halves, or a factor (d, r).")
         variances, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
         if variances[0] < -1e-6 * scale:
             raise InputError("The covariance has a negative eigenvalue; a variance cannot be below zero.")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
-from smoothscore.mixture import Centers, GaussianKernel, active, field, log_mass, log_weights, mean, sums
+from smoothscore.mixture import Centers, GaussianKernel, field, log_mass, log_weights, mean, sums
 from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.jacobian import CenterJacobian
 
@@ -109,11 +109,10 @@ class EmpiricalScore(Score):
         kernel = GaussianKernel(sigma)
         if not 1 <= k <= self.centers.count:
             raise InputError(f"k is {k}; ask for 1 to {self.centers.count} centers.")
-        found = active(x, self.centers, kernel, keep=k)
-        indices = found.indices[:, :k]
+        weights, indices = log_weights(x, self.centers, kernel).exp().topk(k, dim=1)
         entropy = sums(x, self.centers, kernel).entropy
         images = self.centers.rows(indices.flatten(), x.dtype).reshape(*indices.shape, *self.shape)
-        return Posterior(indices, found.log_weights[:, :k].exp(), images, entropy, entropy.exp())
+        return Posterior(indices, weights, images, entropy, entropy.exp())
 
     def jacobian(self, x: Tensor, sigma: Sigma | None = None) -> CenterJacobian:
         """The Jacobian of the score at ``x``, low rank plus diagonal; see :class:`CenterJacobian`."""

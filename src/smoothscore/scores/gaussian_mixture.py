@@ -47,9 +47,7 @@ class GaussianMixtureScore(Score):
 
     log_weights: Tensor
 
-    def __init__(
-        self, weights: Tensor, means: Tensor, covariances: Tensor | Sequence[Tensor | Covariance]
-    ) -> None:
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor | Sequence[Tensor | Covariance]) -> None:
         super().__init__(means.shape[1:])
         if not len(weights) == len(means) == len(covariances):
             raise InputError(
@@ -90,9 +88,7 @@ class GaussianMixtureScore(Score):
         centers = Centers(images)
         groups = _clusters(centers, components, seed) if labels is None else np.asarray(labels)
         if groups.shape != (centers.count,):
-            raise InputError(
-                f"labels has shape {groups.shape}; give one for each of the {centers.count} images."
-            )
+            raise InputError(f"labels has shape {groups.shape}; give one for each of the {centers.count} images.")
         names = np.unique(groups)
         counts, means, covariances = [], [], []
         with progress.task("fitting the components of the mixture", total=len(names)) as advance:
@@ -152,9 +148,7 @@ class GaussianMixtureScore(Score):
 def _clusters(centers: Centers, components: int, seed: int) -> np.ndarray:
     """The cluster (N,) of each image."""
     if not 1 <= components <= centers.count:
-        raise InputError(
-            f"components is {components}; give between 1 and the number of images, {centers.count}."
-        )
+        raise InputError(f"components is {components}; give between 1 and the number of images, {centers.count}.")
     points = centers.rows(torch.arange(centers.count), torch.float32).numpy()
     kmeans = MiniBatchKMeans(n_clusters=components, batch_size=2048, random_state=seed, n_init="auto")
     return np.asarray(kmeans.fit_predict(points))

@@ -1,6 +1,6 @@
 r"""The exact mixture over N noise levels, tabulated.
 
-With :math:`v=\log(r^2+s)`, :math:`s=\sigma_1^2\max(1,d-2)` and :math:`a=\tfrac{d-2}2`, the table holds the residual
+With :math:`v=\log(r^2+s)`, :math:`s=\max(1,d-2)/\kappa(0)` and :math:`a=\tfrac{d-2}2`, the table holds the residual
 
 .. math:: R(v)=F+a\,v,\qquad R'=a-\tfrac12\kappa e^v,\qquad R''=\tfrac14\eta e^{2v}-\tfrac12\kappa e^v,
 
@@ -32,36 +32,32 @@ class Levels(Profile):
         log_weights: (N,) logarithms of the weights of the levels.
         dim: number d of values in one image.
 
-    Rows are doubled until, in the middle between any two, F is right to its own rounding error (2e-11 nats at
-    d = 3,072) and the precision to 1e-10: 65,536 rows, 3 MB, for 116 shell-touch levels at d = 3,072; fewer for
-    smaller images and for denser levels.
+    Rows are doubled until, in the middle between any two, F is right to its rounding error (3e-11 nats at d = 3,072)
+    and the precision to 1e-10 or, where that is more, its own rounding error: 65,536 rows, 3 MB, for 116
+    shell-touch levels at d = 3,072; fewer for denser levels.
     """
 
-    columns: Tensor
+    value: Tensor
+    slope: Tensor
+    bend: Tensor
+    ends: Tensor
+    masses: Tensor
 
     def __init__(self, sigmas: Tensor, log_weights: Tensor, dim: int) -> None:
         super().__init__()
         self.power = (dim - 2) / 2
         self.intercepts, self.precisions = log_weights - dim * sigmas.log(), sigmas**-2
-        self.shift = max(1, dim - 2) / float(self.precisions[0])
+        nearest = torch.softmax(self.intercepts, 0) @ self.precisions
+        self.shift = max(1, dim - 2) / float(nearest)
         self.last, self.tail = self._alone(), float(self.precisions[-1]) / 2
         self.start = math.log(self.shift)
         span = max(math.log(self.shift + self.last) - self.start, 1.0)
-        rounding = 4 * torch.finfo(torch.float64).eps
-        rounding *= max(float(self.intercepts.abs().max()), self.power * (abs(self.start) + span), 1.0)
-        self.cell = span / FEWEST_ROWS
-        ends = self._exact(self.start + self.cell * torch.arange(FEWEST_ROWS + 1, dtype=torch.float64))
-        while True:
-            self.register_buffer("columns", _quintic(ends, self.cell))
-            cells = torch.arange(ends.shape[1] - 1)
-            middle = self._exact(self.start + self.cell * (cells.double() + 0.5))
-            half = torch.tensor(0.5, dtype=torch.float64)
-            value, slope = self._horner(cells, half, 0), self._horner(cells, half, 1) / self.cell
-            precise = ((slope - middle[1]) / (self.power - middle[1])).abs().max() < PRECISION
-            if ((value - middle[0]).abs().max() < rounding and precise) or len(cells) >= MOST_ROWS:
-                break
-            ends = torch.cat([torch.stack([ends[:, :-1], middle], 2).flatten(1), ends[:, -1:]], 1)
-            self.cell /= 2
+        ends = self._rows(span)
+        self.cell = span / (ends.shape[1] - 1)
+        quintic = _quintic(ends, self.cell)
+        for order, name in enumerate(("value", "slope", "bend")):
+            factors = torch.tensor([float(math.perm(degree, order)) for degree in range(order, 6)])
+            self.register_buffer(name, quintic[order:] * factors[:, None] / self.cell**order)
         v = self.start + self.cell * torch.arange(ends.shape[1], dtype=torch.float64)
         self.register_buffer("ends", (v.exp() - self.shift).clamp(0, self.last))
         self.register_buffer("masses", self.log_mass(self.ends))
@@ -70,19 +66,21 @@ class Levels(Profile):
         """F: the log of the sum over the levels."""
         near = r2.double().clamp(max=self.last)
         v, cell, t = self._place(near)
-        return (self._horner(cell, t, 0) - self.power * v - self.tail * (r2 - near)).to(r2.dtype)
+        return (_horner(self.value, cell, t) - self.power * v - self.tail * (r2 - near)).to(r2.dtype)
 
     def precision(self, r2: Tensor) -> Tensor:
         """The mean of 1 / sigma^2 over the levels seen from this distance."""
-        v, cell, t = self._place(r2.double().clamp(max=self.last))
-        slope = self._horner(cell, t, 1) / self.cell
-        return (2 * (self.power - slope) * (-v).exp()).to(r2.dtype)
+        near = r2.double().clamp(max=self.last)
+        _, cell, t = self._place(near)
+        slope = _horner(self.slope, cell, t)
+        return (2 * (self.power - slope) / (near + self.shift)).to(r2.dtype)
 
     def softening(self, r2: Tensor) -> Tensor:
         """The variance of 1 / sigma^2 over the levels seen from this distance."""
-        v, cell, t = self._place(r2.double().clamp(max=self.last))
-        slope, bend = self._horner(cell, t, 1) / self.cell, self._horner(cell, t, 2) / self.cell**2
-        return (4 * (bend + self.power - slope) * (-2 * v).exp()).clamp(min=0).to(r2.dtype)
+        near = r2.double().clamp(max=self.last)
+        _, cell, t = self._place(near)
+        rise = _horner(self.bend, cell, t) + self.power - _horner(self.slope, cell, t)
+        return (4 * rise / (near + self.shift) ** 2).clamp(min=0).to(r2.dtype)
 
     def inverse(self, log_mass: Tensor) -> Tensor:
         """The first row at which F is not above; exact beyond the table."""
@@ -92,21 +90,34 @@ class Levels(Profile):
     def _place(self, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v, its cell of the table and the position in the cell, in [0, 1]."""
         v = (r2 + self.shift).log()
-        position = (v - self.start) / self.cell
-        cell = position.detach().long().clamp(0, self.columns.shape[1] - 1)
+        position = (v - self.start) * (1 / self.cell)
+        cell = position.detach().int().clamp(0, self.value.shape[1] - 1)
         return v, cell, position - cell
 
-    def _horner(self, cell: Tensor, t: Tensor, order: int) -> Tensor:
-        """A derivative of the polynomial with respect to the position in the cell."""
-        value = torch.zeros_like(t)
-        for degree in range(5, order - 1, -1):
-            value = value * t + math.perm(degree, order) * self.columns[degree].take(cell)
-        return value
+    def _rows(self, span: float) -> Tensor:
+        """R and its first two derivatives at rows close enough for the quintic: (3, n + 1)."""
+        cell = span / FEWEST_ROWS
+        ends = self._exact(self.start + cell * torch.arange(FEWEST_ROWS + 1, dtype=torch.float64))
+        farthest = abs(self.start) + span
+        terms = self.intercepts.abs().max() + abs(self.power) * farthest + ends[0].abs().max() + NEGLIGIBLE
+        rounding = 4 * torch.finfo(torch.float64).eps * float(terms + farthest * ends[1].abs().max())
+        halves = 0.5 ** torch.arange(6, dtype=torch.float64)
+        slopes = torch.arange(1, 6) * halves[:-1]
+        while True:
+            quintic = _quintic(ends, cell)
+            middle = self._exact(self.start + cell * (torch.arange(ends.shape[1] - 1).double() + 0.5))
+            off, steep = (halves @ quintic - middle[0]).abs(), (slopes @ quintic[1:] / cell - middle[1]).abs()
+            allowed = (PRECISION * (self.power - middle[1])).clamp(min=rounding / cell)
+            if (off.max() < rounding and (steep < allowed).all()) or len(off) >= MOST_ROWS:
+                return ends
+            ends = torch.cat([torch.stack([ends[:, :-1], middle], 2).flatten(1), ends[:, -1:]], 1)
+            cell /= 2
 
     def _alone(self) -> float:
         """The squared distance beyond which the last level leaves all others negligible."""
         nats = NEGLIGIBLE + math.log(len(self.intercepts)) + self.intercepts[:-1] - self.intercepts[-1]
-        return max([0.0, *(2 * nats / (self.precisions[:-1] - self.precisions[-1])).tolist()])
+        crossings: list[float] = (2 * nats / (self.precisions[:-1] - self.precisions[-1])).tolist()
+        return max(0.0, *crossings, 0.0)
 
     def _exact(self, v: Tensor) -> Tensor:
         """R and its first two derivatives at ascending v: (3, n).
@@ -116,7 +127,9 @@ class Levels(Profile):
         """
         parts = []
         for chunk in torch.split(v, CHUNK):
-            first, last = (torch.nonzero(w > w.max() - NEGLIGIBLE - math.log(len(w))) for w in self._logits(chunk[[0, -1]]))
+            first, last = (
+                torch.nonzero(w > w.max() - NEGLIGIBLE - math.log(len(w))) for w in self._logits(chunk[[0, -1]])
+            )
             some = slice(int(first[0]), int(last[-1]) + 1)
             logits, precisions, rho = self._logits(chunk, some), self.precisions[some], chunk.exp()
             total = torch.logsumexp(logits, 1)
@@ -146,3 +159,12 @@ def _quintic(ends: Tensor, cell: float) -> Tensor:
             6 * rise - 3 * dp - 3 * dq - 0.5 * ddp + 0.5 * ddq,
         ]
     )
+
+
+def _horner(coefficients: Tensor, cell: Tensor, t: Tensor) -> Tensor:
+    """The polynomials of each cell at t, from coefficients (degree + 1, rows)."""
+    flat = cell.flatten()
+    value = torch.zeros_like(t)
+    for row in reversed(coefficients.unbind(0)):
+        value = torch.addcmul(row.index_select(0, flat).view_as(t), value, t)
+    return value

@@ -77,9 +77,7 @@ class MollifiedScore(Score):
     ) -> None:
         super().__init__(score.shape)
         if samples < 2 or samples % 2:
-            raise InputError(
-                f"samples is {samples}; shifts come in pairs, so give an even number of at least 2."
-            )
+            raise InputError(f"samples is {samples}; shifts come in pairs, so give an even number of at least 2.")
         if approximation not in (None, "larger-time"):
             raise InputError(f"approximation is {approximation!r}; take 'larger-time' or None.")
         self.inner = score

@@ -41,9 +41,7 @@ class PiecewiseScore(Score):
             raise InputError(f"Two regions start at the same sigma ({edges}); give each its own lower edge.")
         shapes = {tuple(score.shape) for _, score in regions}
         if len(shapes) > 1:
-            raise InputError(
-                f"The scores have different image shapes, {sorted(shapes)}; swap scores of one shape."
-            )
+            raise InputError(f"The scores have different image shapes, {sorted(shapes)}; swap scores of one shape.")
         super().__init__(regions[0][1].shape)
         self.regions = list(zip(edges, (score for _, score in regions), strict=True))
         self.scores = nn.ModuleList(score for _, score in regions)
@@ -60,9 +58,7 @@ class PiecewiseScore(Score):
         """The log-density of each image under its region's score: (batch,)."""
         return self._dispatch(x, sigma, lambda score, part, level: score.log_density(part, level))
 
-    def _dispatch(
-        self, x: Tensor, sigma: Sigma | None, evaluate: Callable[[Score, Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    def _dispatch(self, x: Tensor, sigma: Sigma | None, evaluate: Callable[[Score, Tensor, Tensor], Tensor]) -> Tensor:
         x, level = self.check(x, sigma)
         edges = torch.tensor([edge for edge, _ in self.regions]).to(level)
         region = torch.bucketize(level, edges, right=True) - 1

@@ -26,7 +26,17 @@ __all__ = ["ContinuousShell", "NearestLevel", "Profile", "ShellKernel"]
 
 
 class Profile(nn.Module, ABC):
-    """F and its derivatives; all arguments are squared distances of any shape, results have their shape."""
+    """F and its derivatives as functions of squared distances of any shape, which the results share.
+
+    Tables move with ``.to`` but stay float64.
+    """
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        exact = dict(self.named_buffers())
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in exact.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
 
     @abstractmethod
     def log_mass(self, r2: Tensor) -> Tensor:
@@ -43,10 +53,6 @@ class Profile(nn.Module, ABC):
     @abstractmethod
     def inverse(self, log_mass: Tensor) -> Tensor:
         """A squared distance at which F is ``log_mass`` or less, close to the smallest."""
-
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """``F(base + offset) - F(base)`` in the dtype of ``offset``; ``base`` float64."""
-        return (self.log_mass(base + offset.double()) - self.log_mass(base)).to(offset.dtype)
 
 
 class ShellKernel(Kernel):
@@ -72,10 +78,6 @@ class ShellKernel(Kernel):
     def log_weight(self, r2: Tensor) -> Tensor:
         """F over T."""
         return self.profile.log_mass(r2) * self.inverse_temperature(r2)
-
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """The difference of two log weights."""
-        return self.profile.log_ratio(base, offset) * self.inverse_temperature(offset)
 
     def precision(self, r2: Tensor) -> Tensor:
         """The precision of the profile; temperature does not change it."""
@@ -176,4 +178,4 @@ class NearestLevel(Profile):
         return ((self.intercepts[level] - log_mass) / self.slopes[level]).clamp(min=0)
 
     def _level(self, r2: Tensor) -> Tensor:
-        return torch.bucketize(r2, self.starts[1:])
+        return torch.bucketize(r2.contiguous(), self.starts[1:])

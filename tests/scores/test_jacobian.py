@@ -1,0 +1,125 @@
+"""Jacobians by Gram matrices and Lanczos against dense ones."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from smoothscore.mixture import Centers, Kernel, field
+from smoothscore.scores import jacobian as module
+from smoothscore.scores.empirical import EmpiricalScore
+from smoothscore.scores.jacobian import CenterJacobian, JvpJacobian
+
+SIGMAS = torch.tensor([0.3, 0.5, 1.0, 2.0, 0.1, 5.0], dtype=torch.float64)
+
+
+class Power(Kernel):
+    """Weights r^(-(d-2)/T), precision (d-2)/r^2: the field is T grad log sum r^(-(d-2)/T)."""
+
+    def __init__(self, dim: int, temperature: float) -> None:
+        self.factor, self.temperature = dim - 2.0, temperature
+
+    def log_weight(self, r2: Tensor) -> Tensor:
+        return -self.factor / (2 * self.temperature) * r2.log()
+
+    def precision(self, r2: Tensor) -> Tensor:
+        return self.factor / r2
+
+    def select(self, queries: Tensor | slice) -> "Power":
+        return self
+
+    def inverse_temperature(self, like: Tensor) -> Tensor:
+        return torch.full_like(like[:, :1], 1 / self.temperature)
+
+    def softening(self, r2: Tensor) -> Tensor:
+        return 2 * self.factor / r2**2
+
+
+def points(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(count, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def dense_jacobian(x: Tensor, centers: Tensor, sigma: Tensor) -> Tensor:
+    """From the definition, one point: (d, d)."""
+
+    def score(z: Tensor) -> Tensor:
+        delta = centers.flatten(1) - z
+        weights = torch.softmax(-delta.square().sum(1) / (2 * sigma**2), 0)
+        return weights @ delta / sigma**2
+
+    return torch.autograd.functional.jacobian(score, x.flatten())
+
+
+@pytest.mark.parametrize(("shape", "count"), [((2, 5, 4), 12), ((3,), 40), ((2,), 2), ((6,), 1)])
+@pytest.mark.parametrize("lanczos", [False, True])
+def test_spectrum_is_that_of_the_dense_jacobian(
+    shape: tuple[int, ...], count: int, lanczos: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lanczos:
+        monkeypatch.setattr(module, "GRAM", 0)
+    centers, x = 0.5 * points(count, shape, 1), points(6, shape, 2)
+    dense = torch.stack([dense_jacobian(one, centers, s) for one, s in zip(x, SIGMAS, strict=True)])
+    values = torch.linalg.eigvalsh(dense)
+    ours = EmpiricalScore(centers).jacobian(x, SIGMAS)
+    torch.testing.assert_close(ours.largest_eigenvalue(), values[:, -1], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(ours.extremes()[0], values[:, 0], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(ours.spectral_radius(), values.abs().amax(1), rtol=1e-8, atol=1e-8)
+    trace = dense.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(ours.trace(), trace, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(ours.c, 1 / SIGMAS**2, rtol=1e-14, atol=0)
+    v = points(6, shape, 3)
+    product = torch.einsum("bij,bj->bi", dense, v.flatten(1)).reshape(v.shape)
+    torch.testing.assert_close(ours.matvec(v), product, rtol=1e-8, atol=1e-8)
+
+
+def test_small_weights_count() -> None:
+    """A center of weight 1e-13 moves the Jacobian when the noise is small: its share is w Delta^2 / sigma^4."""
+    centers = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    sigma = torch.tensor([0.01], dtype=torch.float64)
+    x = torch.tensor([[0.5 - 0.0001 * 30, 0.1]], dtype=torch.float64)  # log weight ratio: -30
+    weight = torch.sigmoid(torch.tensor(-30.0, dtype=torch.float64))
+    expected = weight * (1 - weight) / sigma**4 - 1 / sigma**2
+    torch.testing.assert_close(
+        EmpiricalScore(centers).jacobian(x, sigma).largest_eigenvalue(), expected, rtol=1e-9, atol=0
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_softening_and_temperature(temperature: float) -> None:
+    centers, x = Centers(points(9, (7,), 4)), points(5, (7,), 5)
+    kernel = Power(7, temperature)
+    ours = CenterJacobian(x, centers, kernel)
+    rows = centers.rows(torch.arange(9))
+
+    def potential(z: Tensor) -> Tensor:
+        r2 = (rows - z).square().sum(1)
+        return temperature * torch.logsumexp(kernel.log_weight(r2[None])[0], 0)
+
+    for i in range(5):
+        hessian = torch.autograd.functional.hessian(potential, x[i])
+        values = torch.linalg.eigvalsh(hessian)
+        torch.testing.assert_close(ours.extremes()[0][i], values[0], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(ours.extremes()[1][i], values[-1], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(ours.trace()[i], hessian.trace(), rtol=1e-9, atol=1e-9)
+    if temperature == 1:  # r^(2-d) is harmonic: the divergence of the field is minus its square
+        square = field(x, centers, kernel).square().sum(1)
+        torch.testing.assert_close(ours.trace(), -square, rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradcheck(lambda z: field(z, centers, kernel), x.requires_grad_(), fast_mode=True)
+
+
+def test_products_alone_find_the_symmetric_part() -> None:
+    matrix = points(8, (8,), 6)
+    ours = JvpJacobian(lambda x: x @ matrix.T, points(3, (8,), 7))
+    values = torch.linalg.eigvalsh((matrix + matrix.T) / 2)
+    low, high = ours.extremes()
+    torch.testing.assert_close(low, values[:1].expand(3), rtol=1e-6, atol=0)
+    torch.testing.assert_close(high, values[-1:].expand(3), rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours.trace(), matrix.trace().expand(3), rtol=1e-12, atol=1e-12)
+
+
+def test_products_alone_agree_with_the_gram_matrix() -> None:
+    score = EmpiricalScore(0.5 * points(12, (2, 5, 4), 1))
+    x = points(6, (2, 5, 4), 2)
+    gram = score.jacobian(x, SIGMAS)
+    alone = JvpJacobian(lambda z: score.score(z, SIGMAS), x)
+    torch.testing.assert_close(alone.largest_eigenvalue(), gram.largest_eigenvalue(), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(alone.trace(), gram.trace(), rtol=1e-9, atol=1e-9)
