@@ -144,11 +144,18 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Diagnose, sample and audit 1,000 real digits; about two minutes."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {out}: {error.strerror}; choose another with -o.") from None
     _finish(lambda: demonstration.run(seed=seed), out / "report.html", out / "report.json")
 
 
 def _finish(run: Callable[[], Result], html: Path | None, json: Path | None) -> None:
-    """Run a verb under a progress bar, write its files, print it."""
+    """Run a verb under a progress bar, write its files, print it; refuses a missing folder before the work."""
+    for path in (html, json):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist; create it first.")
     with progress.shown():
         result = run()
     Console().print(result)

@@ -122,7 +122,8 @@ class Demo(Result):
 
     def __rich__(self) -> RichGroup:
         """The table for a terminal, with the setting below it."""
-        table = RichTable(*COLUMNS, caption=self.caption(), caption_justify="left")
+        table = RichTable(*COLUMNS, caption=self.caption(), caption_justify="left", padding=0)
+        table.columns[0].no_wrap = True
         for entry in self.entries:
             table.add_row(*entry.row())
         return RichGroup(table)

@@ -141,16 +141,16 @@ def test_cifar_thousand(cifar_train: Path, cifar_test: Path) -> None:
     """The thresholds that the danger zone rule gave on 1,000 CIFAR-10 images (JPEG copies: a few percent)."""
     train = load_images(cifar_train)[:1000]
     held_out = load_images(cifar_test).subset(250, 0)
-    found = diagnose(train, held_out, sigmas=np.geomspace(14, 0.7, 30), noises=40, images=250)
+    found = diagnose(train, held_out, sigmas=np.geomspace(18, 0.7, 32), noises=40, images=250)
     weight, coverage = found.posterior_weight, found.shell_coverage
     assert coverage is not None
-    for level, sigma in ((0.95, 3.59), (0.9, 4.13), (0.5, 6.92), (0.1, 13.1)):
-        assert weight.crossings(level)[-1] == pytest.approx(sigma, rel=0.05)
-    for level, sigma in ((0.95, 2.08), (0.9, 1.81), (0.5, 1.27), (0.05, 0.84)):
-        assert coverage.crossings(level)[-1] == pytest.approx(sigma, rel=0.08)
-    assert found.danger_zone == pytest.approx((1.81, 4.13), rel=0.08)
-    for sigma, own in ((6.59, 0.421), (4.37, 0.826), (2.82, 0.986)):
-        assert found.own_weight.at(sigma) == pytest.approx(own, abs=0.04)
+    own = {6.59: 0.421, 4.37: 0.826, 2.82: 0.986}
+    printed = own, {3.59: 0.95, 4.13: 0.9, 6.92: 0.5, 13.1: 0.1}, {2.08: 0.95, 1.81: 0.9, 1.27: 0.5, 0.84: 0.05}
+    for curve, table in zip((found.own_weight, weight, coverage), printed, strict=True):
+        for sigma, level in table.items():
+            error = np.interp(-sigma, -curve.sigmas, curve.stderr)
+            assert float(curve.at(sigma)) == pytest.approx(level, abs=0.03 + 3 * error)
+    assert found.danger_zone == pytest.approx((1.81, 4.13), rel=0.1)
 
 
 def test_cifar_thresholds(cifar_train: Path) -> None:

@@ -63,6 +63,12 @@ def test_planted_copies_are_found() -> None:
     assert [group.indices for group in as_tensor] == [group.indices for group in groups]
 
 
+def test_equally_far_neighbors() -> None:
+    p_values, before = gap_p_values(np.array([[1.0] * 10, [0.5] + [1.0] * 9]))
+    assert p_values[0] == 1
+    assert (p_values[1], before[1]) == (0, 1)
+
+
 def test_exact_duplicates_count_once() -> None:
     pixels = scenes(60)
     assert near_duplicates(ImageSet.from_array(np.concatenate([pixels, pixels[:5]]))) == []
@@ -75,8 +81,8 @@ def test_too_few_to_tell() -> None:
 @pytest.mark.parametrize(
     ("images", "options", "words"),
     [
-        (torch.zeros(9, 5), {}, "shift=0"),
-        (torch.zeros(9, 1, 2, 2), {}, "shift=0"),
+        (torch.zeros(9, 5), {}, "larger than twice"),
+        (torch.zeros(9, 1, 2, 2), {}, "larger than twice"),
         (torch.zeros(9, 1, 5, 5), {"alpha": 0.0}, "alpha is 0.0"),
         (torch.zeros(9, 1, 5, 5), {"neighbors": 2}, "neighbors 2"),
     ],

@@ -116,9 +116,7 @@ def test_left_out_weight_is_below_the_tolerance(store: Centers, sigma: float) ->
     prior=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_candidates_hold_the_weight(
-    count: int, dim: int, sigma: float, spread: float, prior: bool, seed: int
-) -> None:
+def test_candidates_hold_the_weight(count: int, dim: int, sigma: float, spread: float, prior: bool, seed: int) -> None:
     g = seeded(seed)
     values = spread * torch.randn(count, dim, generator=g, dtype=torch.float64) + 1
     log_weights = 20 * torch.randn(count, generator=g, dtype=torch.float64) if prior else None

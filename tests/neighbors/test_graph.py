@@ -91,7 +91,7 @@ def test_files_that_are_no_graphs(digits: ImageSet, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"k": 503}, "between 1 and 502"),
-        ({"k": 0}, "between 1 and 502"),
+        ({"k": -1}, "between 1 and 502"),
         ({"k": 200, "within_class": True}, "class"),
         ({"k": 2, "backend": "annoy"}, "no backend"),
         ({"k": 2, "space": "taste"}, "no encoder"),

@@ -66,6 +66,12 @@ def test_divergence_is_that_of_an_adaptive_integrator():
     assert float(found[0]) == pytest.approx(float(np.mean(losses)), abs=2e-3)
 
 
+def test_a_vanishing_bandwidth_is_none_on_the_same_samples():
+    budget = Budget(4, 10, 8, 10)
+    plain, tiny = (flow_divergence(gaussian(2), 20, 0.5, h, budget, seed=0) for h in (0.0, 1e-4))
+    assert np.allclose(plain, tiny, atol=1e-3)
+
+
 def test_more_points_come_closer_and_some_smoothing_helps():
     budget = Budget(10, 20, 8, 20)
     few, many = (flow_divergence(gaussian(2), n, 0.1, 0.0, budget, seed=0).mean() for n in (50, 400))

@@ -22,7 +22,7 @@ SIGMAS = [0.002, 0.05, 0.5, 3.0, 80.0]
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_images("mnist-5k", limit=300)
+    return load_images("mnist-5k", limit=200)
 
 
 def problem(dim=6, rank=6, seed=0):
@@ -56,6 +56,22 @@ def test_the_score_is_the_gradient_of_the_log_density(sigma):
     x = x.reshape(5, 2, 2, 2).requires_grad_()
     (gradient,) = torch.autograd.grad(score.log_density(x, sigma).sum(), x)
     torch.testing.assert_close(gradient, score.score(x, sigma), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [0, 2, 6])
+def test_the_jacobian_is_minus_the_inverse_of_the_noisy_covariance(rank):
+    mean, factor, x = problem(rank=rank)
+    covariance, levels = factor @ factor.mT, torch.tensor([0.05, 0.5, 3.0, 80.0, 1.0], dtype=torch.float64)
+    score = GaussianScore(mean, factor if rank < 6 else covariance)
+    jacobian = score.jacobian(x, levels)
+    product = jacobian.matvec(x)
+    for i, level in enumerate(levels):
+        dense = -torch.linalg.inv(covariance + level**2 * torch.eye(6, dtype=torch.float64))
+        torch.testing.assert_close(product[i], dense @ x[i], rtol=1e-8, atol=1e-10)
+        values = torch.linalg.eigvalsh(dense)
+        assert jacobian.trace()[i] == pytest.approx(float(dense.trace()), rel=1e-9)
+        assert jacobian.largest_eigenvalue()[i] == pytest.approx(float(values[-1]), rel=1e-8)
+        assert jacobian.spectral_radius()[i] == pytest.approx(float(-values[0]), rel=1e-8)
 
 
 def test_one_level_for_each_image():
@@ -225,7 +241,7 @@ def test_a_sample_of_the_flow_has_the_fitted_covariance():
 def test_real_digits_at_every_level(digits):
     score = GaussianScore.fit(digits)
     x = digits.tensor()[:8]
-    for sigma in [float(level) for level in karras(18)]:
+    for sigma in [float(level) for level in karras(5)]:
         noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         denoised = score.denoise(noisy, sigma)
         assert torch.isfinite(denoised).all()

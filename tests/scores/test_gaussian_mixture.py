@@ -22,9 +22,7 @@ def draw(*shape, seed=0):
 def dense_reference(weights, means, covariances, x, sigma):
     """Log-density and denoiser from full matrices and scipy."""
     means, x, eye = means.numpy(), x.numpy(), sigma**2 * np.eye(means.shape[1])
-    logs = np.stack(
-        [multivariate_normal(m, c + eye).logpdf(x) for m, c in zip(means, covariances, strict=True)]
-    )
+    logs = np.stack([multivariate_normal(m, c + eye).logpdf(x) for m, c in zip(means, covariances, strict=True)])
     logs += np.log(np.asarray(weights) / np.sum(weights))[:, None]
     posterior = np.exp(logs - logsumexp(logs, 0))
     shown = [m + (x - m) @ np.linalg.solve(c + eye, c) for m, c in zip(means, covariances, strict=True)]
@@ -105,7 +103,7 @@ def test_duplicated_images_leave_clusters_empty_without_harm():
 
 
 def test_digits_fit_the_same_from_pixels_and_floats_and_stay_finite():
-    digits = load_images("mnist-5k", limit=300)
+    digits = load_images("mnist-5k", limit=150)
     score = GaussianMixtureScore.fit(digits, components=5, rank=10)
     again = GaussianMixtureScore.fit(digits.tensor(), components=5, rank=10)
     assert max(gaussian.rank for gaussian in score.gaussians) <= 10
@@ -120,7 +118,7 @@ def test_digits_fit_the_same_from_pixels_and_floats_and_stay_finite():
 
 
 def test_more_components_describe_the_images_better():
-    digits = load_images("mnist-5k", limit=300)
+    digits = load_images("mnist-5k", limit=150)
     densities = [
         GaussianMixtureScore.fit(digits, components=count).log_density(digits.tensor(), 0.3).mean()
         for count in (1, 5, 20)

@@ -74,7 +74,7 @@ def near_duplicates(
     """
     shape = images.shape[1:] if isinstance(images, Tensor) else images.shape
     if len(shape) != 3 or min(shape[1:]) <= 2 * shift:
-        raise InputError(f"images of shape {tuple(shape)} cannot be shifted by {shift}; pass (C, H, W), or shift=0.")
+        raise InputError(f"near duplicates need images (C, H, W) larger than twice shift={shift}, not {tuple(shape)}.")
     if not 0 < alpha < 1 or neighbors < GAPS + 3:
         raise InputError(f"alpha is {alpha} and neighbors {neighbors}; take 0 < alpha < 1 and {GAPS + 3} or more.")
     first = first_of_each(images)
@@ -110,7 +110,8 @@ def gap_p_values(distances: Array) -> tuple[Array, NDArray[np.int64]]:
     for gap in range(gaps):
         rest = count - 2 - gap
         beyond = spacings[:, gap + 1 :].mean(1)
-        ratio = np.divide(spacings[:, gap], beyond, out=np.zeros(len(beyond)), where=spacings[:, gap] > 0)
+        with np.errstate(divide="ignore"):  # neighbors all equally far beyond the gap: any gap is infinitely large
+            ratio = np.divide(spacings[:, gap], beyond, out=np.zeros(len(beyond)), where=spacings[:, gap] > 0)
         p_values[gap] = (1 + ratio / rest) ** -rest
     best = p_values.argmin(0)
     return np.minimum(gaps * p_values.min(0), 1.0), best + 1

@@ -26,7 +26,8 @@ from smoothscore.mixture.field import field, log_mass, mean
 from smoothscore.mixture.kernels import GaussianKernel, Kernel
 from smoothscore.mixture.nodes import NodeAverages, node_averages
 from smoothscore.mixture.pairs import Active
-from smoothscore.mixture.sums import Sums, active, log_weights, spread, sums
+from smoothscore.mixture.spread import spread
+from smoothscore.mixture.sums import Sums, active, log_weights, sums
 
 __all__ = [
     "Active",

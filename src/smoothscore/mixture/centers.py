@@ -7,12 +7,16 @@ of the pixels are not exact enough at small noise levels, and four times as larg
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
+
+if TYPE_CHECKING:
+    from smoothscore.mixture.index import Index
 
 __all__ = ["PIXEL_SCALE", "Centers"]
 
@@ -70,9 +74,9 @@ class Centers(nn.Module):
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Move with ``.to``; the log weights stay float64, whatever the rest becomes."""
         exact = self.log_weights
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.log_weights = exact.to(self.log_weights.device)
-        for name in ("half", "largest", "spread", "index"):
+        for name in ("half_norms", "largest", "spread", "index"):
             self.__dict__.pop(name, None)
         return self
 
@@ -92,7 +96,7 @@ class Centers(nn.Module):
         return 1.0 if self.values is not None and self.values.is_floating_point() else PIXEL_SCALE
 
     @cached_property
-    def half(self) -> Tensor:
+    def half_norms(self) -> Tensor:
         """Half the squared norms, (M,) float64; infinite for centers without weight. Read once, at first use."""
         half = torch.cat([rows.square().sum(1) / 2 for _, rows in self.chunks(CHUNK)])
         return half.masked_fill_(self.log_weights.isneginf(), torch.inf)
@@ -100,7 +104,7 @@ class Centers(nn.Module):
     @cached_property
     def largest(self) -> float:
         """The largest norm of a center with weight."""
-        half = self.half[self.half.isfinite()]
+        half = self.half_norms[self.half_norms.isfinite()]
         return float((2 * half.max()).sqrt())
 
     @cached_property
@@ -145,7 +149,7 @@ class Centers(nn.Module):
             return self.values[indices]
         assert self.images is not None
         rows = torch.from_numpy(self.images.take(indices.cpu().numpy()))
-        return rows.reshape(len(indices), -1).to(self.device)
+        return rows.reshape(len(indices), self.dim).to(self.device)
 
     def chunks(self, size: int, dtype: torch.dtype = torch.float64) -> Iterator[tuple[int, Tensor]]:
         """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``."""

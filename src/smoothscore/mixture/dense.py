@@ -7,7 +7,9 @@ product. Then the heaviest weights are taken again from exact distances.
 What float32 leaves of rounding is measured, not assumed: a few centers' S are compared with exact ones. Errors
 e of S that are independent from center to center, of root mean square :math:`\tau`, move the mean D by
 
-.. math:: \mathrm E\|\delta D\|^2=\kappa^2\tau^2\sum_jw_j^2\|\mu_j-D\|^2\le\kappa^2\tau^2\,w_{max}\operatorname{tr Cov}_w(\mu),
+.. math::
+    \mathrm E\|\delta D\|^2=\kappa^2\tau^2\sum_jw_j^2\|\mu_j-D\|^2
+    \le\kappa^2\tau^2\,w_{max}\operatorname{tr Cov}_w(\mu),
 
 the sum running over the weights that were not taken again. Queries where this is too large are named.
 """
@@ -27,6 +29,7 @@ __all__ = ["dense"]
 HEAVY = 1 / 64  # weights from which on exact distances are taken
 SAMPLES = 16  # centers whose exact distances tell the rounding error
 SLAB = 8 * CHUNK  # rows of the table weighed at a time
+LINEAR = 2.0**-6  # errors of the logits up to which the estimate of the mean's error is trusted
 LEAST = {torch.float32: -80.0, torch.float64: -700.0}  # logits below are slow to exponentiate, and nothing
 
 
@@ -58,11 +61,19 @@ def dense(
         curvature=curvature / weight,
         entropy=(weight.log() - surprise / weight).clamp_min(0),
     )
-    scatter = (found.r2 - (mean - x).square().sum(1)).clamp_min(0)
-    jitter = found.precision * noise * (heaviest * scatter).sqrt()
-    usual = (2 * centers.half[centers.half.isfinite()].mean()).sqrt()
-    length = torch.maximum(mean.norm(dim=1), 1e-9 * usual)
-    return found, ~(jitter + torch.finfo(dtype).eps * usual <= target * length)
+    return found, ~_passes(x, centers, found, noise, heaviest, target, dtype)
+
+
+def _passes(
+    x: Tensor, centers: Centers, found: Moments, noise: Tensor, heaviest: Tensor, target: float, dtype: torch.dtype
+) -> Tensor:
+    """Which queries (B,) have a mean whose estimated relative error is below the target."""
+    blur = found.precision * noise  # of the logits; the estimate is its first order
+    scatter = (found.r2 - (found.mean - x).square().sum(1)).clamp_min(0)
+    usual = (2 * centers.half_norms[centers.half_norms.isfinite()].mean()).sqrt()
+    rounding = torch.finfo(dtype).eps * usual
+    length = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
+    return (blur < LINEAR) & (blur * (heaviest * scatter).sqrt() + rounding <= target * length)
 
 
 def _level(x: Tensor, values: Tensor) -> Tensor:
@@ -120,8 +131,8 @@ def _accumulate(
 
 def _noise(x: Tensor, centers: Centers, table: Table) -> Tensor:
     """Root mean square error (B,) of S in the table, from a few centers."""
-    chosen = torch.arange(0, centers.count, -(-centers.count // SAMPLES), device=x.device)
-    chosen = chosen[centers.log_weights[chosen].isfinite()]
+    chosen = centers.log_weights.isfinite().nonzero()[:, 0]
+    chosen = chosen[:: -(-len(chosen) // SAMPLES)]
     exact = torch.stack([(x - row).square().sum(1) for row in centers.rows(chosen)])
     error = (x.square().sum(1) - exact) / 2 - table.values[chosen].double()
     return error.square().mean(0).sqrt()
@@ -157,7 +168,7 @@ def _take_again(
     r2 = differences(x, centers, query, center)[:, None]
     some = kernel.select(query)
     old = table.values[center, query].double()
-    new = (some.log_weight(r2) - some.log_weight(base[query]))[:, 0] 
+    new = (some.log_weight(r2) - some.log_weight(base[query]))[:, 0]
     new += centers.log_weights[center] - centers.log_weights.max()
     gain = new.exp() - old.exp()
     kappa = some.precision(r2)[:, 0]

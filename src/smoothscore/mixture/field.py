@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 from smoothscore.errors import InputError
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
-from smoothscore.mixture.sums import spread, sums
+from smoothscore.mixture.spread import spread
+from smoothscore.mixture.sums import sums
 
 __all__ = ["field", "log_mass", "mean"]
 
@@ -48,7 +49,8 @@ class _Field(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, centers: Centers, kernel: Kernel, which: str) -> tuple[Tensor, Tensor]:
         found = sums(x, centers, kernel)
-        return getattr(found, which).reshape(x.shape), found.precision.to(x.dtype)
+        out = found.mean if which == "mean" else found.pull
+        return out.reshape(x.shape), found.precision.to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -68,9 +70,11 @@ class _Field(torch.autograd.Function):
 
     @staticmethod
     def _product(ctx: Any, vectors: Tensor) -> Tensor:
+        x: Tensor
+        precision: Tensor
         x, precision = ctx.saved_tensors
         precision = precision.reshape(-1, *(1,) * (x.ndim - 1))
-        spreading = spread(x, ctx.centers, ctx.kernel, vectors).reshape(x.shape)
+        spreading: Tensor = spread(x, ctx.centers, ctx.kernel, vectors).reshape(x.shape)
         return spreading / precision if ctx.which == "mean" else spreading - precision * vectors
 
 
@@ -87,7 +91,8 @@ class _LogMass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
-        return weights.reshape(-1, *(1,) * (ctx.saved_tensors[0].ndim - 1)) * _LogMass._gradient(ctx), None, None, None
+        gradient = _LogMass._gradient(ctx)
+        return weights.reshape(-1, *(1,) * (gradient.ndim - 1)) * gradient, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, vectors: Tensor, *_: Any) -> Tensor:
@@ -95,6 +100,6 @@ class _LogMass(torch.autograd.Function):
 
     @staticmethod
     def _gradient(ctx: Any) -> Tensor:
-        (x,) = ctx.saved_tensors
-        cold = ctx.kernel.inverse_temperature(x.flatten(1)).reshape(-1, *(1,) * (x.ndim - 1))
+        x: Tensor = ctx.saved_tensors[0]
+        cold: Tensor = ctx.kernel.inverse_temperature(x.flatten(1)).reshape(-1, *(1,) * (x.ndim - 1))
         return cold * field(x, ctx.centers, ctx.kernel)

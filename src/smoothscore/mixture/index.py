@@ -15,9 +15,11 @@ The coordinates are stored as int16 (the first) and int8 (the next), and everyth
 that this changes is bounded, and the bounds are added to the result:
 
 - V is orthonormal to :math:`\epsilon=\|V^\top V-I\|_F` only, measured in float64, so that
-  :math:`x^\top P\mu\le a\cdot b+\epsilon'|a||b|` for the projection P onto its span, :math:`\epsilon'=\epsilon/(1-\epsilon)`;
+  :math:`x^\top P\mu\le a\cdot b+\epsilon'|a||b|` for the projection P onto its span,
+  :math:`\epsilon'=\epsilon/(1-\epsilon)`;
 - a sum of n products in float32 errs by at most :math:`\gamma_n\sum|\text{terms}|`, :math:`\gamma_n=nu/(1-nu)`,
-  :math:`u=2^{-24}`, in whatever order it is taken, hence K coordinates by :math:`g|x|`, :math:`g=\gamma_n\sqrt K\,(1+\epsilon)`;
+  :math:`u=2^{-24}`, in whatever order it is taken, hence K coordinates by :math:`g|x|`,
+  :math:`g=\gamma_n\sqrt K\,(1+\epsilon)`;
 - what the integers lose of a center's coordinates is one more block, whose norm is stored.
 """
 
@@ -56,9 +58,10 @@ class Index:
         rows = centers.rows(chosen, torch.float32)
         self.basis = torch.linalg.eigh(rows.T @ rows)[1].flip(1)[:, : EDGES[-1]].contiguous()
         overlap = torch.eye(EDGES[-1], dtype=torch.float64, device=device)
-        for part in self.basis.split(SPLIT):
-            overlap -= part.double().T @ part.double()
-        self.skew = float(overlap.norm())
+        for start in range(0, centers.dim, SPLIT):
+            part = self.basis[start : start + SPLIT].double()
+            overlap -= part.T @ part
+        self.skew = overlap.square().sum().sqrt().item()
         self.blur = gamma(SPLIT + math.ceil(centers.dim / SPLIT)) * math.sqrt(EDGES[-1]) * (1 + self.skew)
         spread = self._project(rows)[:, EDGES[0] : COARSE].std(0).clamp_min(1e-30)
         self.step = 6 * spread / 127
@@ -69,8 +72,8 @@ class Index:
         self.grid = max(2 * self.largest, 1e-30) / 32767
         for start, rows in centers.chunks(ROWS, torch.float32):
             part = slice(start, start + len(rows))
-            self._store(part, rows, (2 * centers.half[part]).nan_to_num_(posinf=0.0))
-        self.half = centers.half.float()
+            self._store(part, rows, (2 * centers.half_norms[part]).nan_to_num_(posinf=0.0))
+        self.half = centers.half_norms.float()
 
     @staticmethod
     def suits(centers: Centers) -> bool:
@@ -80,18 +83,19 @@ class Index:
     @property
     def extra(self) -> float:
         """Cost of :meth:`tighten` as a fraction of that of the full products."""
-        return (COARSE - EDGES[0]) / self.basis.shape[0]
+        return (COARSE - EDGES[0]) / len(self.basis)
 
     def _project(self, x: Tensor) -> Tensor:
         """Coordinates (n, K) of x (n, d), float32, each off by no more than ``blur`` |x| together."""
         total = x.new_zeros(len(x), EDGES[-1])
-        for columns, rows in zip(x.split(SPLIT, dim=1), self.basis.split(SPLIT), strict=True):
-            total += columns @ rows
+        for start in range(0, x.shape[1], SPLIT):
+            part = slice(start, start + SPLIT)
+            total += x[:, part] @ self.basis[part]
         return total
 
     def _outside(self, size: Tensor, b: Tensor) -> Tensor:
         """An upper bound of the norm outside the span, from |x|^2 (float64) and the coordinates."""
-        inside = (b.double().norm(dim=1) - self.blur * size.sqrt()).clamp_min(0)
+        inside = (_norm(b) - self.blur * size.sqrt()).clamp_min(0)
         return (size - (1 - self.skew) * inside**2).clamp_min(0).sqrt()
 
     def _store(self, part: slice, rows: Tensor, size: Tensor) -> None:
@@ -99,8 +103,8 @@ class Index:
         self.fine[part] = (b[:, : EDGES[0]] / self.grid).round_().to(torch.int16)
         stored = (b[:, EDGES[0] : COARSE] / self.step).round_().clamp_(-127, 127)
         self.coarse[part] = stored.to(torch.int8)
-        fine = (b[:, : EDGES[0]].double() - self.fine[part].double() * self.grid).norm(dim=1)
-        coarse = (b[:, EDGES[0] : COARSE].double() - stored.double() * self.step.double()).norm(dim=1)
+        fine = _norm(b[:, : EDGES[0]].double() - self.fine[part].double() * self.grid)
+        coarse = _norm(b[:, EDGES[0] : COARSE].double() - stored.double() * self.step.double())
         columns = [*_block_norms(b), self._outside(size, b), fine, coarse, size.sqrt()]
         self.norms[part] = (torch.stack(columns, 1) * UP).float()
 
@@ -150,14 +154,19 @@ class Index:
         length = size.sqrt()
         norms = zip(EDGES[:-1], _block_norms(a), strict=True)
         blocks = [norm if low >= known else torch.zeros_like(norm) for low, norm in norms]
-        lost = a[:, EDGES[0] : COARSE].double().norm(dim=1) if known == COARSE else torch.zeros_like(length)
+        lost = _norm(a[:, EDGES[0] : COARSE]) if known == COARSE else torch.zeros_like(length)
         skew = self.skew / (1 - self.skew)
         rounding = gamma(COARSE + 4 * len(EDGES)) * (4 * length + self.largest)
         slack = (2.1 * self.blur + 1.1 * skew + 2.0**-22) * length + rounding
-        prefix = a[:, : EDGES[0]].double().norm(dim=1)
+        prefix = _norm(a[:, : EDGES[0]])
         return (torch.stack([*blocks, self._outside(size, a), prefix, lost, slack]) * UP).float()
 
 
 def _block_norms(coordinates: Tensor) -> list[Tensor]:
     """Norms (n,) of the blocks of (n, K) coordinates past the prefix, float64."""
-    return [coordinates[:, low:high].double().norm(dim=1) for low, high in pairwise(EDGES)]
+    return [_norm(coordinates[:, low:high]) for low, high in pairwise(EDGES)]
+
+
+def _norm(coordinates: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(coordinates, dim=1, dtype=torch.float64)
+    return norm

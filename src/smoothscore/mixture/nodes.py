@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import CHUNK, Centers
+from smoothscore.mixture.pairs import differences
 from smoothscore.mixture.products import products
 
 __all__ = ["NodeAverages", "node_averages"]
 
 QUERIES = 32  # queries handled together
 UNDERFLOW = -700.0  # exponents below this are slow, and nothing beside 1
+NEGLIGIBLE = -60.0  # centers this many nats below the nearest one's for all nodes are left out
+EXACT = 512  # centers up to which distances are taken by differences
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,9 @@ def node_averages(
         bandwidth: (B,) factor of the shifts for each query.
         groups: the nodes are averaged in this many consecutive groups of equal size (for standard errors).
 
-    Cost: a float64 product with all centers for the queries and one for the nodes, B S M exponentials, and
-    one product of the averaged weights with the centers. Memory: 3 S M float64 values, and ``QUERIES`` times M.
-    Distances come from float64 products: their rounding, about 1e-12 for images, is divided by 2 sigma^2.
-    Not differentiable.
+    Cost: a float64 product with all centers for the queries and one for the nodes, B S M subtractions,
+    exponentials for the centers that carry weight, and one product of the averaged weights with the centers.
+    Memory: 3 S M float64 values, and ``QUERIES`` times M. Not differentiable.
     """
     flat = x.detach().reshape(len(x), -1).double()
     wide = nodes.double()
@@ -74,17 +76,23 @@ def _weights(
     x: Tensor, centers: Centers, variance: Tensor, shift: Tensor, inner: Tensor, groups: int
 ) -> tuple[Tensor, Tensor]:
     """Weights averaged over groups of nodes (G, B, M), and each node's log mass less its constant (B, S)."""
-    r2, _ = expanded(x, centers)
-    base = centers.log_weights - r2 / (2 * variance[:, None])
-    weights = torch.empty(groups, *base.shape, dtype=base.dtype, device=base.device)
+    r2 = x.square().sum(1)[:, None] - 2 * products(x, centers).values[: centers.count].T
+    base = centers.log_weights - r2.where(r2.isfinite(), 0) / (2 * variance[:, None])
+    weights = base.new_zeros(groups, *base.shape)
     masses = []
     for query, factor in enumerate(shift / variance):
-        logits = torch.addcmul(base[query], inner, factor)
-        top = logits.amax(1, keepdim=True)
-        logits.sub_(top).clamp_min_(UNDERFLOW).exp_()
-        total = logits.sum(1, keepdim=True)
-        weights[:, query] = (logits / total).reshape(groups, -1, centers.count).mean(1)
-        masses.append((top + total.log())[:, 0])
+        nearest = base[query].argmax()
+        gain = factor * (inner - inner[:, nearest, None]).amax(0)
+        chosen = (base[query] + gain >= base[query, nearest] + NEGLIGIBLE).nonzero()[:, 0]
+        logits = base[query, chosen]
+        if len(chosen) <= EXACT:
+            exact = differences(x[query, None], centers, torch.zeros_like(chosen), chosen)
+            logits = centers.log_weights[chosen] - exact / (2 * variance[query])
+        logits = torch.addcmul(logits, inner[:, chosen], factor)
+        mass = torch.logsumexp(logits, 1, keepdim=True)
+        share = logits.sub_(mass).clamp_min_(UNDERFLOW).exp_()
+        weights[:, query, chosen] = share.reshape(groups, -1, len(chosen)).mean(1)
+        masses.append(mass[:, 0])
     return weights, torch.stack(masses)
 
 

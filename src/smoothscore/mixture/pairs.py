@@ -115,7 +115,10 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
     steep = weights * some.precision(r2)[:, 0]
     precision = pairs.total(steep)
     return Moments(
-        mean=accumulate(pairs.log_mass.new_zeros(len(pairs.log_mass), centers.dim), pairs.query, pairs.center, centers, steep) / precision[:, None],
+        mean=accumulate(
+            pairs.log_mass.new_zeros(len(pairs.log_mass), centers.dim), pairs.query, pairs.center, centers, steep
+        )
+        / precision[:, None],
         precision=precision,
         log_mass=pairs.log_mass,
         r2=pairs.total(weights * pairs.r2),
@@ -165,13 +168,13 @@ def segments(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tens
     columns = x.float() / centers.scale
     values = torch.empty(len(query), dtype=torch.float32, device=x.device)
     buffer = torch.empty(ROWS, centers.dim, dtype=torch.float32, device=x.device)
-    start = 0
-    for q, n in zip(*(part.tolist() for part in query.unique_consecutive(return_counts=True)), strict=True):
-        for low in range(start, start + n, ROWS):
-            part = slice(low, min(low + ROWS, start + n))
+    stop = 0
+    for q, n in enumerate(torch.bincount(query, minlength=len(x)).tolist()):
+        start, stop = stop, stop + n
+        for low in range(start, stop, ROWS):
+            part = slice(low, min(low + ROWS, stop))
             torch.mv(centers.scaled_rows(center[part], buffer), columns[q], out=values[part])
-        start += n
-    return values - centers.half[center].float()
+    return values - centers.half_norms[center].float()
 
 
 def _total(values: Tensor, query: Tensor, queries: int) -> Tensor:

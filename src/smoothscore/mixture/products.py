@@ -1,8 +1,8 @@
 r"""Products of queries with all centers, and the centers above a threshold among them.
 
-:math:`S_j=x\cdot\mu_j-\tfrac12\|\mu_j\|^2` holds all of :math:`\|x-\mu_j\|^2=\|x\|^2-2S_j` that differs between centers.
-A table of S, or of bounds of it, has one row a center: products of a chunk of centers with the queries are
-much faster than the other way round.
+:math:`S_j=x\cdot\mu_j-\tfrac12\|\mu_j\|^2` holds all of :math:`\|x-\mu_j\|^2=\|x\|^2-2S_j` that
+differs between centers. A table of S, or of bounds of it, has one row a center: products of a chunk of
+centers with the queries are much faster than the other way round.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def gamma(terms: int) -> float:
 
 def rounding(x: Tensor, centers: Centers) -> Tensor:
     """A bound (B,) of the error of S in float32, of :func:`products` and of the rounding of x: float64."""
-    length = x.double().norm(dim=1)
+    length: Tensor = torch.linalg.vector_norm(x.double(), dim=1)
     largest = centers.largest
     return gamma(centers.dim + 4) * (length + largest) * largest * (1 + 2.0**-10)
 
@@ -92,7 +92,7 @@ def products(x: Tensor, centers: Centers) -> Table:
 
 def chunk_products(centers: Centers, columns: Tensor, start: int, block: Tensor, out: Tensor) -> None:
     """S of one chunk: scaled centers (n, d) times queries (d, B) divided by the scale, less half the norms."""
-    multiply(block, columns, out).sub_(centers.half[start : start + len(block), None].to(out.dtype))
+    multiply(block, columns, out).sub_(centers.half_norms[start : start + len(block), None].to(out.dtype))
 
 
 def multiply(block: Tensor, columns: Tensor, out: Tensor) -> Tensor:

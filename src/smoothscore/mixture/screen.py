@@ -47,15 +47,13 @@ class Screened:
     table: Table | None = None
 
 
-def candidates(
-    x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, listed: bool = False
-) -> Screened:
+def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, listed: bool = False) -> Screened:
     """Centers that hold all but ``tolerance`` of each query's weight, for queries x (B, d) in float64.
 
     With ``listed`` no query counts as crowded, however many candidates it has.
     """
     everyone = torch.arange(len(x), device=x.device)
-    if centers.count <= FEW or (x.norm(dim=1) > FAR).any():
+    if centers.count <= FEW or (torch.linalg.vector_norm(x, dim=1) > FAR).any():
         every = torch.arange(centers.count, device=x.device)
         return Screened(everyone.repeat_interleave(len(every)), every.repeat(len(x)), everyone[:0])
     nats = torch.full((len(x),), math.log(centers.count / tolerance), dtype=torch.float64, device=x.device)

@@ -18,7 +18,7 @@ from smoothscore.mixture.pairs import Active, Moments, Pairs, differences, momen
 from smoothscore.mixture.products import products
 from smoothscore.mixture.screen import candidates
 
-__all__ = ["Sums", "active", "log_weights", "spread", "sums"]
+__all__ = ["DERIVATIVE_TOLERANCE", "Sums", "active", "blocks", "log_weights", "sums"]
 
 QUERIES = 128  # queries handled together
 
@@ -61,13 +61,13 @@ def sums(x: Tensor, centers: Centers, kernel: Kernel) -> Sums:
         centers: the centers, on the same device.
         kernel: weights and precisions, for the same B queries.
     """
-    parts = [_sums(*block, x.dtype) for block in _blocks(x, centers, kernel)]
+    parts = [_sums(block, centers, some, x.dtype) for block, some in blocks(x, kernel)]
     return Sums(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Sums)})
 
 
 def active(x: Tensor, centers: Centers, kernel: Kernel) -> Active:
     """All centers that carry weight for each query, however many: the exact distance of each is taken."""
-    parts = [_listed(*block).heaviest() for block in _blocks(x, centers, kernel)]
+    parts = [listed(block, centers, some).heaviest() for block, some in blocks(x, kernel)]
     width = max(part.indices.shape[1] for part in parts)
 
     def joined(name: str, fill: float | None = None) -> Tensor:
@@ -82,7 +82,7 @@ def active(x: Tensor, centers: Centers, kernel: Kernel) -> Active:
 def log_weights(x: Tensor, centers: Centers, kernel: Kernel) -> Tensor:
     """Normalized log weights of all centers, (B, M) float64: a float64 product, the heaviest ones exactly."""
     parts = []
-    for wide, _, some in _blocks(x, centers, kernel):
+    for wide, some in blocks(x, kernel):
         r2 = wide.square().sum(1)[:, None] - 2 * products(wide, centers).values[: centers.count].T
         logits = some.log_weight(r2.where(r2.isfinite(), 0).clamp_min(0)) + centers.log_weights
         found = candidates(wide, centers, some, DERIVATIVE_TOLERANCE)
@@ -92,22 +92,18 @@ def log_weights(x: Tensor, centers: Centers, kernel: Kernel) -> Tensor:
     return torch.cat(parts)
 
 
-def spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tensor:
-    r"""The Jacobian of the field but for its diagonal, applied to one vector a query: (B, d), symmetric.
-
-    That is :math:`\sum_jw_jq_j\delta_j(\delta_j\cdot v)-s(s\cdot v)/T`, in the form that cannot cancel: the
-    covariance of :math:`\kappa_j\delta_j` over T, plus the softening term.
-    """
-    chosen = vectors.reshape(len(x), -1).double().split(QUERIES)
-    parts = [_spread(*block, v) for block, v in zip(_blocks(x, centers, kernel), chosen, strict=True)]
-    return torch.cat(parts).to(vectors.dtype)
-
-
-def _blocks(x: Tensor, centers: Centers, kernel: Kernel) -> Iterator[tuple[Tensor, Centers, Kernel]]:
+def blocks(x: Tensor, kernel: Kernel) -> Iterator[tuple[Tensor, Kernel]]:
+    """Queries (n, d) in float64 that are handled together, with their kernel."""
     flat = x.detach().reshape(len(x), -1)
     for start in range(0, len(flat), QUERIES):
         block = slice(start, start + QUERIES)
-        yield flat[block].double(), centers, kernel.select(block)
+        yield flat[block].double(), kernel.select(block)
+
+
+def listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
+    """All candidates of queries x (B, d) in float64, as derivatives need them."""
+    found = candidates(x, centers, kernel, DERIVATIVE_TOLERANCE, listed=True)
+    return weigh(x, centers, kernel, found.query, found.center)
 
 
 def _sums(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) -> Sums:
@@ -144,35 +140,7 @@ def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) ->
     return Moments.joined([part for _, part in parts]).of(order)
 
 
-def _exact(
-    x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor
-) -> Moments:
+def _exact(x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor) -> Moments:
     """Moments of some queries (n,) whose candidate pairs are listed, sorted by query."""
     some, place = kernel.select(queries), torch.searchsorted(queries, query)
     return moments(weigh(x[queries], centers, some, place, center), centers, some)
-
-
-def _listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
-    found = candidates(x, centers, kernel, DERIVATIVE_TOLERANCE, listed=True)
-    return weigh(x, centers, kernel, found.query, found.center)
-
-
-def _spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tensor:
-    pairs = _listed(x, centers, kernel)
-    weights, r2 = pairs.log_weights.exp(), pairs.r2[:, None]
-    some = kernel.select(pairs.query)
-    kappa, softening = some.precision(r2), some.softening(r2)
-    tempered = weights[:, None] * some.inverse_temperature(kappa)
-    found = moments(pairs, centers, kernel)
-    pull = found.precision[:, None] * (found.mean - x)
-
-    def term(rows: Tensor, part: slice) -> Tensor:
-        query = pairs.query[part]
-        delta = rows - x[query]
-        force = kappa[part] * delta - pull[query]
-        out = tempered[part] * (force * vectors[query]).sum(1, keepdim=True) * force
-        if softening is not None:
-            out += weights[part, None] * softening[part] * (delta * vectors[query]).sum(1, keepdim=True) * delta
-        return out
-
-    return pairs.accumulate(centers, term)

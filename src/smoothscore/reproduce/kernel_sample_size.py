@@ -109,7 +109,8 @@ def flow_divergence(target: Target, points: int, t0: float, h: float, budget: Bu
     """
     rng = np.random.default_rng(seed)
     dim, sets = target.dim, budget.datasets
-    z = h * antithetic(budget.shifts, dim, rng) if h else torch.zeros(1, dim)
+    z = antithetic(budget.shifts, dim, rng)
+    z = h * z if h else torch.zeros(1, dim)
     clean = target.sample(sets * budget.samples, rng)
     start = clean + math.sqrt(t0) * rng.standard_normal(clean.shape)
     data = torch.from_numpy(target.sample(sets * points, rng)).float().reshape(sets, points, dim)

@@ -69,9 +69,7 @@ class EmpiricalScore(Score):
     Source: "Smoothing the score function", section 1; "Two calm ends and the wild middle", eq. 2-3.
     """
 
-    def __init__(
-        self, centers: Tensor | ImageSet, weights: Tensor | None = None, class_: int | None = None
-    ) -> None:
+    def __init__(self, centers: Tensor | ImageSet, weights: Tensor | None = None, class_: int | None = None) -> None:
         if class_ is not None:
             chosen = _of_class(centers, class_)
             assert isinstance(centers, ImageSet)

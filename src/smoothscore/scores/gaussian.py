@@ -25,8 +25,9 @@ from smoothscore.mixture import Centers
 from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.covariance import Covariance, fit_moments
 from smoothscore.scores.gaussian_flow import denoiser_gain, state_gain
+from smoothscore.scores.jacobian import Jacobian
 
-__all__ = ["GaussianScore"]
+__all__ = ["GaussianJacobian", "GaussianScore"]
 
 
 class GaussianScore(Score):
@@ -87,7 +88,7 @@ class GaussianScore(Score):
         x, sigma = self.check(x, sigma)
         error, coefficients, level = self.project(x, sigma)
         inside, outside = -1 / (self.variances + level**2), -1 / (self.residual + level**2)
-        return self._assemble(error, coefficients, inside, outside).to(x.dtype).reshape(x.shape)
+        return self.assemble(error, coefficients, inside, outside).to(x.dtype).reshape(x.shape)
 
     def denoise(self, x: Tensor, sigma: Sigma) -> Tensor:
         """The posterior mean of the clean image: every principal axis shrunk toward the mean."""
@@ -99,6 +100,11 @@ class GaussianScore(Score):
         """Log-density of ``x`` at noise level ``sigma``, in nats: (batch,)."""
         x, sigma = self.check(x, sigma)
         return self.log_density_projected(*self.project(x, sigma)).to(x.dtype)
+
+    def jacobian(self, x: Tensor, sigma: Sigma | None = None) -> "GaussianJacobian":
+        """Minus the inverse of the noisy covariance: the same at every x of one level."""
+        x, sigma = self.check(x, sigma)
+        return GaussianJacobian(self, x.shape, sigma.to(self.mean).unsqueeze(1))
 
     def solve(
         self,
@@ -125,7 +131,7 @@ class GaussianScore(Score):
         error = self._compute(x) - before * self.mean
         inside = state_gain(self.variances, start, end, before, after)
         outside = state_gain(self.residual, start, end, before, after)
-        path = self._assemble(error, error @ self.directions, inside, outside)
+        path = self.assemble(error, error @ self.directions, inside, outside)
         return (after * self.mean + path).to(x.dtype).reshape(x.shape)
 
     def denoiser_trajectory(self, x: Tensor, sigma_from: Sigma, sigmas: Tensor) -> Tensor:
@@ -141,7 +147,7 @@ class GaussianScore(Score):
             end = level.to(error)
             inside = denoiser_gain(self.variances, start, end)
             outside = denoiser_gain(self.residual, start, end)
-            frames.append(self.mean + self._assemble(error, coefficients, inside, outside))
+            frames.append(self.mean + self.assemble(error, coefficients, inside, outside))
         return torch.stack(frames).to(x.dtype).reshape(len(sigmas), *x.shape)
 
     def project(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,7 +159,7 @@ class GaussianScore(Score):
         """The denoiser (batch, d) from what :meth:`project` returns."""
         inside = self.variances / (self.variances + level**2)
         outside = self.residual / (self.residual + level**2)
-        return self.mean + self._assemble(error, coefficients, inside, outside)
+        return self.mean + self.assemble(error, coefficients, inside, outside)
 
     def log_density_projected(self, error: Tensor, coefficients: Tensor, level: Tensor) -> Tensor:
         """The log-density (batch,) from what :meth:`project` returns."""
@@ -164,7 +170,7 @@ class GaussianScore(Score):
             quadratic = quadratic + rest / outside + (self.dim - self.rank) * outside.log()
         return -quadratic / 2
 
-    def _assemble(self, error: Tensor, coefficients: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    def assemble(self, error: Tensor, coefficients: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
         """``inside`` times the part of ``error`` along the directions, plus ``outside`` times the rest."""
         if self.rank == self.dim:
             return (inside * coefficients) @ self.directions.mT
@@ -183,3 +189,32 @@ class GaussianScore(Score):
         if scale.ndim > 1 or (scale.ndim == 1 and len(scale) != len(x)) or not (scale >= 0).all():
             raise InputError(f"{name} must be 0 or more: one number, or one for each of the {len(x)} images.")
         return scale.expand(len(x)).unsqueeze(1)
+
+
+class GaussianJacobian(Jacobian):
+    """The Jacobian of a Gaussian score, diagonal in the principal axes.
+
+    Args:
+        score: the score.
+        shape: (B, *shape) of the points.
+        level: (B, 1) their noise levels.
+    """
+
+    def __init__(self, score: GaussianScore, shape: torch.Size, level: Tensor) -> None:
+        self.score, self.shape = score, shape
+        self.inside, self.outside = -1 / (score.variances + level**2), -1 / (score.residual + level**2)
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """The Jacobian times ``v`` (B, *shape)."""
+        flat = v.flatten(1).to(self.inside)
+        product = self.score.assemble(flat, flat @ self.score.directions, self.inside, self.outside)
+        return product.to(v.dtype).reshape(v.shape)
+
+    def trace(self) -> Tensor:
+        """The divergence of the score: (B,)."""
+        return self.inside.sum(1) + (self.score.dim - self.score.rank) * self.outside.squeeze(1)
+
+    def extremes(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest eigenvalue: two (B,) tensors, both negative."""
+        values = self.inside if self.score.rank == self.score.dim else torch.cat([self.inside, self.outside], 1)
+        return values.amin(1), values.amax(1)

@@ -1,6 +1,6 @@
 r"""The exact mixture over N noise levels, tabulated.
 
-With :math:`v=\log(r^2+s)`, :math:`s=\max(1,d-2)/\kappa(0)` and :math:`a=\tfrac{d-2}2`, the table holds the residual
+With :math:`v=\log(r^2+s)`, :math:`s=\max(1,d-2)/64\,\kappa(0)` and :math:`a=\tfrac{d-2}2`, the table holds the residual
 
 .. math:: R(v)=F+a\,v,\qquad R'=a-\tfrac12\kappa e^v,\qquad R''=\tfrac14\eta e^{2v}-\tfrac12\kappa e^v,
 
@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from smoothscore.scores.narrow import Narrow
 from smoothscore.scores.shells import Profile
 
 __all__ = ["Levels"]
@@ -33,8 +34,8 @@ class Levels(Profile):
         dim: number d of values in one image.
 
     Rows are doubled until, in the middle between any two, F is right to its rounding error (3e-11 nats at d = 3,072)
-    and the precision to 1e-10 or, where that is more, its own rounding error: 65,536 rows, 3 MB, for 116
-    shell-touch levels at d = 3,072; fewer for denser levels.
+    and the precision to 1e-10 or, where that is more, its own rounding error: 32,768 rows for 116
+    shell-touch levels at d = 3,072, fewer for denser levels. float32 distances have a table of their own. 5 MB.
     """
 
     value: Tensor
@@ -48,7 +49,7 @@ class Levels(Profile):
         self.power = (dim - 2) / 2
         self.intercepts, self.precisions = log_weights - dim * sigmas.log(), sigmas**-2
         nearest = torch.softmax(self.intercepts, 0) @ self.precisions
-        self.shift = max(1, dim - 2) / float(nearest)
+        self.shift = max(1, dim - 2) / float(nearest) / 64
         self.last, self.tail = self._alone(), float(self.precisions[-1]) / 2
         self.start = math.log(self.shift)
         span = max(math.log(self.shift + self.last) - self.start, 1.0)
@@ -61,6 +62,7 @@ class Levels(Profile):
         v = self.start + self.cell * torch.arange(ends.shape[1], dtype=torch.float64)
         self.register_buffer("ends", (v.exp() - self.shift).clamp(0, self.last))
         self.register_buffer("masses", self.log_mass(self.ends))
+        self.narrow = Narrow(self._curves, self.shift, self.shift + self.last)
 
     def log_mass(self, r2: Tensor) -> Tensor:
         """F: the log of the sum over the levels."""
@@ -68,24 +70,49 @@ class Levels(Profile):
         v, cell, t = self._place(near)
         return (_horner(self.value, cell, t) - self.power * v - self.tail * (r2 - near)).to(r2.dtype)
 
+    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
+        """``F(base + offset) - F(base)`` for ``base`` (B, 1) float64, in the dtype of ``offset`` (B, n)."""
+        start = self.log_mass(base)
+        if offset.dtype == torch.float64 or (base > self.last).any():
+            return (self.log_mass(base + offset) - start).to(offset.dtype)
+        rho, room = base + self.shift, (self.last - base).float()
+        near = torch.minimum(offset, room)
+        step = self.narrow.residual(rho.float() + near).sub_(
+            (start + self.power * rho.log() - self.narrow.middle).float()
+        )
+        step.sub_(torch.log1p(near / rho.float()), alpha=self.power)
+        return step.sub_(offset - near, alpha=self.tail)
+
     def precision(self, r2: Tensor) -> Tensor:
         """The mean of 1 / sigma^2 over the levels seen from this distance."""
+        if r2.dtype == torch.float32:
+            return self.narrow.precision(r2.clamp(max=self.last) + self.shift)
         near = r2.double().clamp(max=self.last)
         _, cell, t = self._place(near)
         slope = _horner(self.slope, cell, t)
-        return (2 * (self.power - slope) / (near + self.shift)).to(r2.dtype)
+        return 2 * (self.power - slope) / (near + self.shift)
 
     def softening(self, r2: Tensor) -> Tensor:
         """The variance of 1 / sigma^2 over the levels seen from this distance."""
+        if r2.dtype == torch.float32:
+            return self.narrow.softening(r2.clamp(max=self.last) + self.shift)
         near = r2.double().clamp(max=self.last)
         _, cell, t = self._place(near)
         rise = _horner(self.bend, cell, t) + self.power - _horner(self.slope, cell, t)
-        return (4 * rise / (near + self.shift) ** 2).clamp(min=0).to(r2.dtype)
+        return (4 * rise / (near + self.shift) ** 2).clamp(min=0)
 
     def inverse(self, log_mass: Tensor) -> Tensor:
         """The first row at which F is not above; exact beyond the table."""
         row = torch.bucketize(-log_mass, -self.masses).clamp(max=len(self.ends) - 1)
         return self.ends[row] + (self.masses[-1] - log_mass).clamp(min=0) / self.tail
+
+    def _curves(self, rho: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """R, kappa and their derivatives by rho; F goes on linearly at both ends."""
+        r2 = rho - self.shift
+        near = r2.clamp(0, self.last)
+        kappa, bend = self.precision(near), -self.softening(near) / 2
+        mass = self.log_mass(near) - kappa / 2 * (r2 - near)
+        return mass + self.power * rho.log(), kappa, self.power / rho - kappa / 2, bend.where(near == r2, 0)
 
     def _place(self, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v, its cell of the table and the position in the cell, in [0, 1]."""

@@ -28,14 +28,14 @@ __all__ = ["ContinuousShell", "NearestLevel", "Profile", "ShellKernel"]
 class Profile(nn.Module, ABC):
     """F and its derivatives as functions of squared distances of any shape, which the results share.
 
-    Tables move with ``.to`` but stay float64.
+    Tables move with ``.to`` but keep their precision.
     """
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
-        exact = dict(self.named_buffers())
+        tables = [(part, *item) for part in self.modules() for item in part.named_buffers(recurse=False)]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in exact.items():
-            setattr(self, name, buffer.to(getattr(self, name).device))
+        for part, name, table in tables:
+            setattr(part, name, table.to(getattr(part, name).device))
         return self
 
     @abstractmethod
@@ -53,6 +53,10 @@ class Profile(nn.Module, ABC):
     @abstractmethod
     def inverse(self, log_mass: Tensor) -> Tensor:
         """A squared distance at which F is ``log_mass`` or less, close to the smallest."""
+
+    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
+        """``F(base + offset) - F(base)`` for ``base`` (B, 1) float64, in the dtype of ``offset`` (B, n)."""
+        return (self.log_mass(base + offset) - self.log_mass(base)).to(offset.dtype)
 
 
 class ShellKernel(Kernel):
@@ -78,6 +82,10 @@ class ShellKernel(Kernel):
     def log_weight(self, r2: Tensor) -> Tensor:
         """F over T."""
         return self.profile.log_mass(r2) * self.inverse_temperature(r2)
+
+    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
+        """The difference of two log weights."""
+        return self.profile.log_ratio(base, offset) * self.inverse_temperature(offset)
 
     def precision(self, r2: Tensor) -> Tensor:
         """The precision of the profile; temperature does not change it."""

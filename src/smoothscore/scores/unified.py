@@ -91,8 +91,8 @@ class UnifiedScore(Score):
         self.profile = _profile(levels, weights, self.dim, optimal_shell, level_weights is not None)
         self.constant = -self.dim / 2 * math.log(2 * math.pi) - float(weights.sum().log())
         self.perplexity = perplexity_of(temperature)
-        if isinstance(temperature, Tensor) and temperature.ndim:
-            temperature = _positive(temperature, levels)[order]
+        if isinstance(temperature, Tensor):
+            temperature = _positive(temperature, levels)[order] if temperature.ndim else float(temperature)
         self.temperature = temperature
         if self.perplexity is None:
             self.rule = temperature_rule(temperature, levels, self.dim, lambda: _collapse(centers))
