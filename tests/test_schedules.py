@@ -13,9 +13,7 @@ from smoothscore.schedules import karras, log_uniform, shell_touch, vp
 
 
 def test_karras_reproduces_the_printed_edm_grids():
-    printed = (
-        "80.00 57.59 40.79 28.37 19.35 12.91 8.40 5.32 3.26 1.92 1.09 0.59 0.30 0.14 0.06 0.02 0.01 0.00"
-    )
+    printed = "80.00 57.59 40.79 28.37 19.35 12.91 8.40 5.32 3.26 1.92 1.09 0.59 0.30 0.14 0.06 0.02 0.01 0.00"
     assert " ".join(f"{level:.2f}" for level in karras(18)) == printed
     levels = karras(40)
     printed = "60.1 44.6 32.7 23.6 16.8 11.7 8.0 5.4 2.2"

@@ -134,15 +134,15 @@ class Demo(Result):
         control = float(self.entries[0].audit.held_out_fraction or 0)
         return (
             f"Of the samples of the empirical score {empirical:.0%} are copies of training images; of those of the "
-            f"smoothed scores {min(smoothed):.1%} to {max(smoothed):.1%}. Among real digits that were not trained on "
+            f"smoothed scores at most {max(smoothed):.1%}. Among real digits that were not trained on "
             f"the same test finds {control:.1%}."
         )
 
     def sections(self) -> Sequence[Section]:
         """The table, the noise levels, and every sample beside its nearest training image."""
-        table = Table(COLUMNS, [entry.row() for entry in self.entries], caption=self.caption())
+        table = Table(COLUMNS, [entry.row() for entry in self.entries])
         return [
-            Section("Four scores of one training set", [table, Text(READING, tone="note")]),
+            Section("Four scores of one training set", [Text(self.caption()), table, Text(READING, tone="note")]),
             *self.diagnosis.sections(),
             *(Section(f"Samples: {entry.name}", [self._gallery(entry)]) for entry in self.entries),
         ]

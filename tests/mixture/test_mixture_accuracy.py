@@ -17,19 +17,24 @@ SIGMAS = [0.002, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 10.0, 80.0]
 
 def reference(x: Tensor, rows: Tensor, sigma: float, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Denoised (B, d) and log-density (B,), distances and weights in extended precision."""
-    wide, centers = x.double().flatten(1).numpy(), rows.numpy().astype(np.longdouble)
+    wide, centers = x.double().flatten(1).numpy(), rows.numpy()
     weight = np.full(len(centers), 1 / np.longdouble(len(centers)))
     if prior is not None:
         weight = prior.numpy().astype(np.longdouble) / prior.numpy().sum()
     means, logs = [], []
     for one in wide:
         with np.errstate(divide="ignore"):
-            logits = np.log(weight) - ((centers - one) ** 2).sum(1) / (2 * np.longdouble(sigma) ** 2)
+            logits = np.log(weight) - squares(centers, one) / (2 * np.longdouble(sigma) ** 2)
         top = logits.max()
         p = np.exp(logits - top)
-        means.append((p @ centers) / p.sum())
+        means.append((p / p.sum()).astype(float) @ centers)
         logs.append(top + np.log(p.sum()) - len(one) / 2 * np.log(2 * np.pi * np.longdouble(sigma) ** 2))
-    return torch.from_numpy(np.stack(means).astype(float)), torch.tensor([float(value) for value in logs], dtype=torch.float64)
+    return torch.from_numpy(np.stack(means).astype(float)), torch.from_numpy(np.array(logs, float))
+
+
+def squares(centers: np.ndarray, one: np.ndarray) -> np.ndarray:
+    parts = np.split(centers, range(1000, len(centers), 1000))
+    return np.concatenate([((part.astype(np.longdouble) - one) ** 2).sum(1) for part in parts])
 
 
 def queries(rows: Tensor, sigma: float, seed: int = 0) -> Tensor:

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from smoothscore.mixture import Centers, GaussianKernel
-from smoothscore.mixture.index import Index
+from smoothscore.mixture import Centers, GaussianKernel, sums
 from smoothscore.mixture.products import products, rounding
 from smoothscore.mixture.screen import candidates
 
@@ -91,20 +90,35 @@ def test_product_rounding_is_bounded(store: Centers) -> None:
 
 @pytest.mark.parametrize("sigma", [0.002, 0.05, 0.3, 1.0, 1.5])
 def test_left_out_weight_is_below_the_tolerance(store: Centers, sigma: float) -> None:
-    assert Index.suits(store)
     g = seeded(3)
     every = store.rows(torch.arange(store.count))
     rows = every[torch.randint(store.count, (8,), generator=g)]
     noise = torch.randn(8, store.dim, generator=g, dtype=torch.float64)
-    x = torch.cat([rows + sigma * noise, (rows + rows.roll(1, 0)) / 2 + sigma * noise])
-    kernel = GaussianKernel(torch.full((16,), sigma))
+    x = torch.cat([rows + sigma * noise, (rows + rows.roll(1, 0)) / 2 + sigma * noise]).float().double()
+    kernel = GaussianKernel(torch.full((16,), sigma, dtype=torch.float64))
+    assert store.index is not None
     found = candidates(x, store, kernel, 1e-9)
     assert len(found.query), "every query was crowded: nothing was tested"
     r2 = torch.stack([(one - every).square().sum(1) for one in x])
     weights = torch.softmax(-r2 / (2 * sigma**2), 1)
+    expected = weights @ every
+    denoised = sums(x.float(), store, kernel).mean.double()
+    assert ((denoised - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-5
     weights[found.query, found.center] = 0
     light = torch.ones(16, dtype=torch.bool).index_fill_(0, found.crowded, False)
     assert (weights[light].sum(1) < 1e-9).all()
+
+
+def test_the_index_is_made_when_it_has_become_worth_its_making() -> None:
+    centers = Centers(torch.rand(8192, 768, generator=seeded(5)))
+    x, kernel = centers.rows(torch.arange(16)), GaussianKernel(torch.full((16,), 0.05))
+    before = candidates(x, centers, kernel, 1e-9)
+    assert "index" not in centers.__dict__
+    centers.work += 10**9
+    after = candidates(x, centers, kernel, 1e-9)
+    assert "index" in centers.__dict__
+    assert torch.equal(before.query, after.query)
+    assert torch.equal(before.center, after.center)
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,5 +1,7 @@
 """The panels' shares of variance where they are known."""
 
+import pytest
+
 import smoothscore as ss
 from smoothscore.reproduce import reproduce
 
@@ -12,6 +14,7 @@ def test_a_gaussian_score_is_explained_by_its_gaussian():
     assert rows["Gaussian, most unexplained at sigma > 1.08"].verdict == "hit"
 
 
+@pytest.mark.slow
 def test_the_empirical_score_is_not():
     images = ss.load_images("digits").subset(120, 0)
     result = reproduce("gmm-panels", scale="quick", data=images, score=ss.EmpiricalScore(images))

@@ -70,6 +70,7 @@ class Centers(nn.Module):
         if torch.isnan(prior).any():
             raise InputError("All prior weights are zero; give at least one center a positive weight.")
         self.register_buffer("log_weights", prior, persistent=False)
+        self.work = 0
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Move with ``.to``; the log weights stay float64, whatever the rest becomes."""
@@ -109,10 +110,19 @@ class Centers(nn.Module):
 
     @cached_property
     def index(self) -> "Index | None":
-        """Bounds for low noise, made at first use where there are centers enough to pay for it."""
+        """Bounds of distances for low noise, where there are centers enough; ask for it to have it made now."""
         from smoothscore.mixture.index import Index
 
         return Index(self) if Index.suits(self) else None
+
+    def bounds(self, work: int) -> "Index | None":
+        """The index, made when the work that it could have saved has reached the work of making it.
+
+        ``work`` is what one evaluation takes without it, in products of one query with one center.
+        """
+        self.work += work
+        made = "index" in self.__dict__
+        return self.index if made or self.work > 768 * self.count + 7 * self.dim**2 else None
 
     @cached_property
     def spread(self) -> float:

@@ -72,7 +72,7 @@ def _passes(
     scatter = (found.r2 - (found.mean - x).square().sum(1)).clamp_min(0)
     usual = (2 * centers.half_norms[centers.half_norms.isfinite()].mean()).sqrt()
     rounding = torch.finfo(dtype).eps * usual
-    length = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
+    length: Tensor = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
     return (blur < LINEAR) & (blur * (heaviest * scatter).sqrt() + rounding <= target * length)
 
 

@@ -60,7 +60,7 @@ class _Field(torch.autograd.Function):
         ctx.save_for_forward(x, output[1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, vectors: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         return _Field._product(ctx, vectors), None, None, None
 

@@ -19,7 +19,7 @@ that this changes is bounded, and the bounds are added to the result:
   :math:`\epsilon'=\epsilon/(1-\epsilon)`;
 - a sum of n products in float32 errs by at most :math:`\gamma_n\sum|\text{terms}|`, :math:`\gamma_n=nu/(1-nu)`,
   :math:`u=2^{-24}`, in whatever order it is taken, hence K coordinates by :math:`g|x|`,
-  :math:`g=\gamma_n\sqrt K\,(1+\epsilon)`;
+  :math:`g=(\gamma_n\sqrt K+2u)(1+\epsilon)`, with the rounding of x itself (no underflow: norms above 1e-15);
 - what the integers lose of a center's coordinates is one more block, whose norm is stored.
 """
 
@@ -62,7 +62,8 @@ class Index:
             part = self.basis[start : start + SPLIT].double()
             overlap -= part.T @ part
         self.skew = overlap.square().sum().sqrt().item()
-        self.blur = gamma(SPLIT + math.ceil(centers.dim / SPLIT)) * math.sqrt(EDGES[-1]) * (1 + self.skew)
+        terms = SPLIT + math.ceil(centers.dim / SPLIT)
+        self.blur = (gamma(terms) * math.sqrt(EDGES[-1]) + 2.0**-23) * (1 + self.skew)
         spread = self._project(rows)[:, EDGES[0] : COARSE].std(0).clamp_min(1e-30)
         self.step = 6 * spread / 127
         self.norms = torch.empty(count, len(EDGES) + 3, device=device)

@@ -21,7 +21,7 @@ from smoothscore.mixture.products import products
 
 __all__ = ["NodeAverages", "node_averages"]
 
-QUERIES = 32  # queries handled together
+BLOCK = 2**21  # logits handled together: few large steps, since small ones cost threads their wake-up
 UNDERFLOW = -700.0  # exponents below this are slow, and nothing beside 1
 NEGLIGIBLE = -60.0  # centers this many nats below the nearest one's for all nodes are left out
 EXACT = 512  # centers up to which distances are taken by differences
@@ -55,15 +55,16 @@ def node_averages(
 
     Cost: a float64 product with all centers for the queries and one for the nodes, B S M subtractions,
     exponentials for the centers that carry weight, and one product of the averaged weights with the centers.
-    Memory: 3 S M float64 values, and ``QUERIES`` times M. Not differentiable.
+    Memory: a few times S M float64 values, or ``BLOCK`` where that is more. Not differentiable.
     """
     flat = x.detach().reshape(len(x), -1).double()
     wide = nodes.double()
     inner = torch.cat([wide @ rows.T for _, rows in centers.chunks(CHUNK)], dim=1)
     size = wide.square().sum(1)
     means, masses = [], []
-    for start in range(0, len(flat), QUERIES):
-        block = slice(start, start + QUERIES)
+    step = max(1, BLOCK // inner.numel())
+    for start in range(0, len(flat), step):
+        block = slice(start, start + step)
         variance, shift = sigma[block].double() ** 2, bandwidth[block].double()
         weights, mass = _weights(flat[block], centers, variance, shift, inner, groups)
         constant = 2 * shift[:, None] * (flat[block] @ wide.T) + shift[:, None] ** 2 * size
@@ -78,22 +79,20 @@ def _weights(
     """Weights averaged over groups of nodes (G, B, M), and each node's log mass less its constant (B, S)."""
     r2 = x.square().sum(1)[:, None] - 2 * products(x, centers).values[: centers.count].T
     base = centers.log_weights - r2.where(r2.isfinite(), 0) / (2 * variance[:, None])
+    factor = (shift / variance)[:, None]
+    best, nearest = base.max(1, keepdim=True)
+    gain = factor * (inner - inner.T[nearest[:, 0]][:, :, None]).amax(1)
+    carries = base + gain >= best + NEGLIGIBLE
+    query, center = (carries & (carries.sum(1, keepdim=True) <= EXACT)).nonzero(as_tuple=True)
+    exact = differences(x, centers, query, center)
+    base[query, center] = centers.log_weights[center] - exact / (2 * variance[query])
+    chosen = carries.any(0).nonzero()[:, 0]
+    logits = base[:, None, chosen] + inner[:, chosen] * factor[:, :, None]
+    mass = torch.logsumexp(logits, 2, keepdim=True)
+    share = logits.sub_(mass).clamp_min_(UNDERFLOW).exp_()
     weights = base.new_zeros(groups, *base.shape)
-    masses = []
-    for query, factor in enumerate(shift / variance):
-        nearest = base[query].argmax()
-        gain = factor * (inner - inner[:, nearest, None]).amax(0)
-        chosen = (base[query] + gain >= base[query, nearest] + NEGLIGIBLE).nonzero()[:, 0]
-        logits = base[query, chosen]
-        if len(chosen) <= EXACT:
-            exact = differences(x[query, None], centers, torch.zeros_like(chosen), chosen)
-            logits = centers.log_weights[chosen] - exact / (2 * variance[query])
-        logits = torch.addcmul(logits, inner[:, chosen], factor)
-        mass = torch.logsumexp(logits, 1, keepdim=True)
-        share = logits.sub_(mass).clamp_min_(UNDERFLOW).exp_()
-        weights[:, query, chosen] = share.reshape(groups, -1, len(chosen)).mean(1)
-        masses.append(mass[:, 0])
-    return weights, torch.stack(masses)
+    weights[:, :, chosen] = share.reshape(len(x), groups, -1, len(chosen)).mean(2).transpose(0, 1)
+    return weights, mass[:, :, 0]
 
 
 def _mean(weights: Tensor, centers: Centers) -> Tensor:

@@ -53,26 +53,26 @@ def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, li
     With ``listed`` no query counts as crowded, however many candidates it has.
     """
     everyone = torch.arange(len(x), device=x.device)
-    if centers.count <= FEW or (torch.linalg.vector_norm(x, dim=1) > FAR).any():
+    far = bool((torch.linalg.vector_norm(x, dim=1) > FAR).any())
+    if centers.count <= FEW or (far and listed):
         every = torch.arange(centers.count, device=x.device)
         return Screened(everyone.repeat_interleave(len(every)), every.repeat(len(x)), everyone[:0])
     nats = torch.full((len(x),), math.log(centers.count / tolerance), dtype=torch.float64, device=x.device)
     proxy = (x - centers.rows(everyone[:1])).square().sum(1)
-    broad = kernel.reach(proxy, nats) - proxy > centers.spread
-    if broad.all() and not listed:
-        return Screened(everyone[:0], everyone[:0], everyone)
-    found = []
-    rest = everyone
-    if centers.index is not None and not broad.any():
-        pairs, rest = _by_index(x, centers, centers.index, kernel, nats)
+    broad = (kernel.reach(proxy, nats) - proxy > centers.spread) & (not listed) | far
+    broad, rest = everyone[broad], everyone[~broad]
+    found, table = [(everyone[:0], everyone[:0])], None
+    index = centers.bounds(centers.count * (READ + len(rest))) if len(rest) else None
+    if index is not None:
+        pairs, rest = _by_index(x, centers, index, kernel, nats, rest)
         found.append(pairs)
-    table = None
-    if len(rest) and not (broad.all() and not listed):
+    if len(rest):
         pairs, rest, table = _by_products(x, centers, kernel, nats, rest, listed)
         found.append(pairs)
     query, center = torch.cat([q for q, _ in found]), torch.cat([c for _, c in found])
     order = query.argsort(stable=True)
-    return Screened(query[order], center[order], rest, table)
+    crowded = torch.cat([broad, rest]).sort().values
+    return Screened(query[order], center[order], crowded, None if len(broad) else table)
 
 
 def _threshold(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, anchor: Tensor) -> Tensor:
@@ -86,9 +86,10 @@ def _threshold(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, anchor
 
 
 def _by_index(
-    x: Tensor, centers: Centers, index: Index, kernel: Kernel, nats: Tensor
+    x: Tensor, centers: Centers, index: Index, kernel: Kernel, nats: Tensor, rest: Tensor
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Pairs of the queries that the bounds serve, and the others."""
+    """Pairs of those of the queries ``rest`` that the bounds serve, and the others."""
+    x, kernel, nats = x[rest], kernel.select(rest), nats[rest]
     table, anchor, coordinates = index.bound(x, centers)
     threshold = _threshold(x, centers, kernel, nats, anchor)
     if table.reaching(threshold).sum() * FLOAT > centers.count * (READ + len(x)) * index.extra:
@@ -105,7 +106,7 @@ def _by_index(
         limit = torch.maximum(threshold, _threshold(x, centers, kernel, nats, leader)) - rounding(x, centers)
         near = values >= limit.float()[query]
         query, center = query[near], center[near]
-    return (query, center), many.nonzero()[:, 0]
+    return (rest[query], center), rest[many]
 
 
 def _costly(costs: Tensor, centers: Centers) -> Tensor:
@@ -118,9 +119,9 @@ def _by_products(
     x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, rest: Tensor, listed: bool
 ) -> tuple[tuple[Tensor, Tensor], Tensor, Table]:
     """Pairs of the queries ``rest`` that are not crowded; the crowded ones, and their products."""
-    x = x[rest]
+    x, kernel, nats = x[rest], kernel.select(rest), nats[rest]
     table = products(x.float(), centers)
-    threshold = _threshold(x, centers, kernel.select(rest), nats[rest], table.best()) - rounding(x, centers)
+    threshold = _threshold(x, centers, kernel, nats, table.best()) - rounding(x, centers)
     many = _costly(table.reaching(threshold) * EXACT, centers) & (not listed)
     query, center = table.above(threshold.masked_fill(many, torch.inf))
     if not many.all():

@@ -21,6 +21,7 @@ from smoothscore.mixture.screen import candidates
 __all__ = ["DERIVATIVE_TOLERANCE", "Sums", "active", "blocks", "log_weights", "sums"]
 
 QUERIES = 128  # queries handled together
+LISTED = 4  # queries handled together when all centers are differenced
 
 # Weight of all left-out centers of a query together, at most. Derivatives multiply weights by squared distances
 # over squared variances, so that much smaller ones matter.
@@ -128,14 +129,15 @@ def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) ->
     parts = [(light, _exact(x, centers, kernel, light, found.query, found.center))] if len(light) else []
     for precise in (torch.float32, torch.float64) if dtype is torch.float32 and centers.uniform else (torch.float64,):
         if len(crowded):
-            products_ = table if precise is torch.float32 else None
-            result, missed = dense(x[crowded], centers, kernel.select(crowded), precise, TARGET[dtype], products_)
+            known = table if precise is torch.float32 else None
+            result, missed = dense(x[crowded], centers, kernel.select(crowded), precise, TARGET[dtype], known)
             parts.append((crowded[~missed], result.of(~missed)))
             crowded = crowded[missed]
-    if len(crowded):
-        every = torch.arange(centers.count, device=x.device)
-        listed = crowded.repeat_interleave(len(every)), every.repeat(len(crowded))
-        parts.append((crowded, _exact(x, centers, kernel, crowded, *listed)))
+    every = torch.arange(centers.count, device=x.device)
+    for rest in torch.split(crowded, LISTED):
+        if len(rest):
+            pairs = rest.repeat_interleave(len(every)), every.repeat(len(rest))
+            parts.append((rest, _exact(x, centers, kernel, rest, *pairs)))
     order = torch.cat([queries for queries, _ in parts]).argsort()
     return Moments.joined([part for _, part in parts]).of(order)
 

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One panel over the square of side ``2 * half`` around ``center``.
+    """One panel over the square of side ``2 * half`` around the origin.
 
     Attributes:
         heat: (n, n) values, row i at the i-th ordinate; ``None`` for an empty ground.
@@ -29,12 +29,12 @@ class Plane:
     points: Array | None = None
 
 
-def planes(panels: Mapping[str, Plane], half: float, center: tuple[float, float] = (0.0, 0.0)) -> bytes:
+def planes(panels: Mapping[str, Plane], half: float) -> bytes:
     """The panels in rows of four under their names; each heat map has its own scale."""
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     canvas = Canvas(figsize=(2.3 * columns, 2.45 * rows), layout="constrained", dpi=110)
-    box = (center[0] - half, center[0] + half, center[1] - half, center[1] + half)
+    box = (-half, half, -half, half)
     for index, (name, plane) in enumerate(panels.items(), start=1):
         axes = canvas.add_subplot(rows, columns, index, xlim=box[:2], ylim=box[2:], aspect="equal")
         axes.set_title(name, size=9)

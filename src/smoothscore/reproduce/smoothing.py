@@ -209,7 +209,7 @@ def _one_class(images: ImageSet, points: int, seed: int) -> list[Row]:
     dominant = spectra["T = 1000"].dominant
     found = {f"c, {name}": float(spectra[name].diagonal.mean()) for name in ("T = 1", "T = 1000", "T = 10000")}
     found |= {"dominant eigenvalue, T = 1000": float(dominant.mean()), "share of negative ones": (dominant < 0).mean()}
-    note = "a class of high contrast: to that side lie the prints that are missed"
+    note = "for comparison: images of high contrast"
     return [Row(f"{name}, automobiles only", float(value), note=note) for name, value in found.items()]
 
 

@@ -153,7 +153,7 @@ def collapse(request: Request) -> Findings:
         "contraction": f"{contraction:.4f} a step",
         "temperature": "one for all centers",
     }
-    return Findings(_collapse_rows(times, shared), setting, [table])
+    return Findings(_collapse_rows(times, shared, len(levels)), setting, [table])
 
 
 def _walks(
@@ -173,17 +173,18 @@ def _walks(
     return times, shared
 
 
-def _collapse_rows(times: dict[str, Array], shared: dict[str, Array]) -> list[Row]:
+def _collapse_rows(times: dict[str, Array], shared: dict[str, Array], steps: int) -> list[Row]:
     conditional = times["conditional"]
     half, spread = further_draw(conditional.tolist()), float(conditional.std(ddof=1))
     likely = "accepted: the printed path is a likely (95 %) further one"
     near = "where one image is near, one level for all centers or one for each make little difference"
     along = "weights at the level of the nearest center, along the same path; inf: at no step"
-    later = (float(conditional.max()) + 1, math.inf)
+    later = (float(conditional.max()) + 1, float(steps))
+    never = "inf: at no step; the paper shows a late collapse"
     return [
         Row("conditional, mean step", float(conditional.mean()), "35", (35 - half, 35 + half), note=likely),
         Row("T = 1, mean delay", float((times["T = 1"] - conditional).mean()), "much", (spread, math.inf), note=near),
-        Row("T = 500, median step", float(np.median(times["T = 500"])), "later", later, note="inf: at no step"),
+        Row("T = 500, median step", float(np.median(times["T = 500"])), "later", later, note=never),
         Row("T = 1000, share that collapses", float(np.isfinite(times["T = 1000"]).mean()), "0", (0, 0)),
         *(Row(f"{name}, median step, one level", float(np.median(v)), note=along) for name, v in shared.items()),
     ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothscore.errors import InputError
+from smoothscore.scores.jacobian import Jacobian, JvpJacobian
 
 __all__ = ["Score", "Sigma"]
 
@@ -57,9 +58,15 @@ class Score(nn.Module):
 
     def log_density(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Log-density of ``x`` (batch, *shape) at noise level ``sigma``, in nats: (batch,)."""
-        raise InputError(
-            f"{type(self).__name__} has no log-density; take a score that is a density's gradient."
-        )
+        raise InputError(f"{type(self).__name__} has no log-density; take a score that is a density's gradient.")
+
+    def jacobian(self, x: Tensor, sigma: Sigma | None = None) -> Jacobian:
+        """The Jacobian of the score at ``x`` (batch, *shape), as products and extreme eigenvalues.
+
+        Here by forward-mode differentiation of :meth:`score`: one evaluation a product, d for the trace. Scores
+        with a closed form override it.
+        """
+        return JvpJacobian(lambda y: self.score(y, sigma), x)
 
     def forward(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """The same as :meth:`score`."""

@@ -62,9 +62,7 @@ def load_score(spec: str) -> Score:
     data_options, own = parse_source(source, extra=tuple(types))
     options = {name: _value(spec, name, text, types[name]) for name, text in own.items()}
     if kind == "mollified" and "bandwidth" not in options:
-        raise InputError(
-            f"{spec!r} has no bandwidth; add ?bandwidth=H, a standard deviation in [-1, 1] units."
-        )
+        raise InputError(f"{spec!r} has no bandwidth; add ?bandwidth=H, a standard deviation in [-1, 1] units.")
     return build(load_images(**data_options), **options)
 
 

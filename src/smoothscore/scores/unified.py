@@ -60,7 +60,7 @@ class UnifiedScore(Score):
             distance of its second neighbor.
         level_weights: (N,) weights lambda of the levels; sigma^2 when absent.
 
-    Cost: that of an :class:`EmpiricalScore`, whatever the number of levels (a table holds their sum); a rule of
+    Cost: about that of an :class:`EmpiricalScore`, whatever the number of levels (a table holds their sum); a rule of
     sigma adds the search for the nearest center, a perplexity the weights of all centers. With ``neighbors``, that
     search and K distances. Memory: the centers as given, a table of at most some MB, and M x K indices.
 
