@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor
@@ -27,28 +27,28 @@ from smoothscore.scores.empirical import EmpiricalScore
 
 SIGMAS = [0.002, 0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0, 80.0]
 Candidate = Callable[[], object]
+clock = perf_counter
 
 
 def seconds(candidate: Candidate) -> float:
-    start = perf_counter()
+    start = clock()
     candidate()
-    return perf_counter() - start
+    return clock() - start
 
 
 def cdist(x: Tensor, values: Tensor, sigma: float) -> Tensor:
     return torch.softmax(torch.cdist(x, values).square_().mul_(-0.5 / sigma**2), 1) @ values
 
 
-def attention(x: Tensor, values: Tensor, sigma: float, half: Tensor) -> Tensor:
-    """Keys with the norms appended, so that the attention logits are those of the posterior."""
-    keys = torch.cat([values, half[:, None]], 1)
+def attention(x: Tensor, values: Tensor, sigma: float, keys: Tensor) -> Tensor:
+    """Keys have half their squared norms appended, so that the attention logits are those of the posterior."""
     queries = torch.cat([x, -torch.ones(len(x), 1)], 1)
     return torch.nn.functional.scaled_dot_product_attention(queries, keys, values, scale=1 / sigma**2)
 
 
-def ideal_denoiser(x: Tensor, values: Tensor, sigma: float) -> Tensor:
+def ideal_denoiser(x: Tensor, values: Tensor, sigma: float, squares: Tensor) -> Tensor:
     """As one writes it first: expanded squares, softmax, product."""
-    r2 = x.square().sum(1, keepdim=True) + values.square().sum(1) - 2 * x @ values.T
+    r2 = x.square().sum(1, keepdim=True) + squares - 2 * x @ values.T
     return torch.softmax(-r2 / (2 * sigma**2), 1) @ values
 
 
@@ -57,7 +57,8 @@ def speed(
 ) -> list[dict[str, object]]:
     """Medians of the ratios to the floor, one entry a batch size, noise level and candidate."""
     generator = torch.Generator().manual_seed(0)
-    half = values.square().sum(1) / 2
+    squares = values.square().sum(1)
+    keys = torch.cat([values, squares[:, None] / 2], 1) if peers else values
     found: list[dict[str, object]] = []
     for batch in batches:
         weights = torch.rand(batch, len(values), generator=generator)
@@ -72,8 +73,8 @@ def speed(
             if peers:
                 candidates |= {
                     "cdist + softmax": lambda x=x, sigma=sigma: cdist(x, values, sigma),
-                    "attention": lambda x=x, sigma=sigma: attention(x, values, sigma, half),
-                    "ideal denoiser": lambda x=x, sigma=sigma: ideal_denoiser(x, values, sigma),
+                    "attention": lambda x=x, sigma=sigma: attention(x, values, sigma, keys),
+                    "ideal denoiser": lambda x=x, sigma=sigma: ideal_denoiser(x, values, sigma, squares),
                 }
             times: dict[str, list[float]] = {name: [] for name in candidates}
             for turn in range(rounds + 1):
@@ -98,9 +99,9 @@ def run(score: EmpiricalScore, values: Tensor, batch: int) -> float:
     levels = schedules.karras(40).tolist()
     floor = spent = 0.0
     for sigma, after in zip(levels, [*levels[1:], 0.0], strict=True):
-        start = perf_counter()
+        start = clock()
         denoised = score.denoise(x, sigma)
-        spent += perf_counter() - start
+        spent += clock() - start
         floor += seconds(lambda x=x: (x.flatten(1) @ values.T, weights @ values))
         x = denoised + (after / sigma) * (x - denoised)
     return spent / floor
@@ -159,7 +160,15 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="also measure memory, in processes of their own")
     parser.add_argument("--crossover", type=int, nargs="*", help="only compare with and without the index, sizes M")
     parser.add_argument("--resident", choices=["disk", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help="of torch; with --cpu 1 on a busy machine")
+    parser.add_argument("--cpu", action="store_true", help="count processor time, not time on the wall")
+    parser.add_argument("--out", default="mixture", help="name of the result")
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.cpu:
+        global clock
+        clock = process_time
     if options.resident:
         memory(options.data, options.resident == "disk")
         return
@@ -179,6 +188,7 @@ def main() -> None:
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
+        "clock": "processor" if options.cpu else "wall",
         "data": {"source": images.source, "count": len(images), "fingerprint": images.fingerprint},
         "index_seconds": prepared if indexed else None,
         "ratios": found,
@@ -189,7 +199,7 @@ def main() -> None:
     if options.memory:
         for kind in ("disk", "memory"):
             subprocess.run([sys.executable, __file__, "--data", options.data, "--resident", kind], check=True)
-    out = Path(__file__).parent / "results" / "mixture.json"
+    out = Path(__file__).parent / "results" / f"{options.out}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(out)
