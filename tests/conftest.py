@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -32,3 +33,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     base = tmp_path_factory.getbasetemp()
     run = base.parent if base.name.startswith("popen-") else base
     monkeypatch.setenv("SMOOTHSCORE_CACHE", str(run / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _same_noise() -> None:
+    """Draws without a generator of their own are the same in every run."""
+    torch.manual_seed(0)

@@ -57,9 +57,11 @@ def test_derivatives_in_both_modes_and_of_second_order(centers: Tensor, x: Tenso
     ours = torch.autograd.grad((gradient * v).sum(), x)[0]
     exact = torch.autograd.grad(log_density(x, centers, SIGMAS).sum(), x, create_graph=True)[0]
     hessian = torch.autograd.grad((exact * v).sum(), x)[0]
-    torch.testing.assert_close(ours, hessian, rtol=1e-9, atol=1e-8)
     forward = torch.func.jvp(lambda z: score.score(z, SIGMAS), (x.detach(),), (v,))[1]
-    torch.testing.assert_close(forward, hessian, rtol=1e-9, atol=1e-8)
+    # The definition cancels r^2 / sigma^4 = 5e5 against entries near 1, so it is good to 1e-9 of the largest only.
+    scale = hessian.flatten(1).norm(dim=1)
+    for found in (ours, forward):
+        assert ((found - hessian).flatten(1).norm(dim=1) <= 1e-9 * scale).all()
     two = x[1:3].detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: score.denoise(z, SIGMAS[1:3]), two, fast_mode=True)
     logs = lambda z: score.log_density(z, SIGMAS[1:3])  # noqa: E731
