@@ -18,7 +18,7 @@ from smoothscore.data.resize import note_resizing
 from smoothscore.data.source import Content, Source, file_key
 from smoothscore.errors import InputError
 
-__all__ = ["folder_source", "open_image", "open_zip"]
+__all__ = ["Files", "folder_source", "open_files", "open_image", "open_zip"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -58,12 +58,12 @@ def folder_source(root: Path, title: str, split: str | None) -> Source:
 
     stamps = [(name, _stamp(root / name)) for name in ([*names, listing] if listing else names)]
     key = hashlib.sha256(repr(stamps).encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(title, key, lambda resolution: _open(Files(title, names, listing, contents), resolution))
+    return Source(title, key, lambda resolution: open_files(Files(title, names, listing, contents), resolution))
 
 
 def open_image(path: Path, title: str, resolution: int | None) -> Content:
     """A set of one image."""
-    return _open(Files(title, [path.name], None, lambda _: path.read_bytes()), resolution)
+    return open_files(Files(title, [path.name], None, lambda _: path.read_bytes()), resolution)
 
 
 def open_zip(path: Path, title: str, split: str | None, resolution: int | None) -> Content:
@@ -78,10 +78,11 @@ def open_zip(path: Path, title: str, split: str | None, resolution: int | None) 
             raise InputError(f"{title} is encrypted ({name}); make the zip anew without a password.")
     found = sorted(name for name in archive.namelist() if not _is_hidden(name))
     names = _images([name for name in found if name.lower().endswith(SUFFIXES)], title, split)
-    return _open(Files(title, names, listing_of(names, found), archive.read), resolution)
+    return open_files(Files(title, names, listing_of(names, found), archive.read), resolution)
 
 
-def _open(files: Files, resolution: int | None) -> Content:
+def open_files(files: Files, resolution: int | None) -> Content:
+    """Decoded images with the labels that their names or their dataset.json give."""
     if files.listing is None:
         labels, class_names = folder_labels(files.names)
     else:

@@ -6,7 +6,6 @@ dimensions as big-endian 32-bit integers, then the values.
 
 import gzip
 import math
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smoothscore.data.imageset import integer_labels
-from smoothscore.data.source import Content, Source, choose_split, file_key, split_name
+from smoothscore.data.source import Content, Source, choose_split, file_key, split_of
 from smoothscore.errors import InputError
 
 __all__ = ["folder_source", "idx_source", "is_idx"]
@@ -48,7 +47,7 @@ def idx_source(images: Path, title: str, class_names: Sequence[str] | None = Non
 def folder_source(files: Sequence[Path], title: str, split: str | None, names: Sequence[str] | None = None) -> Source:
     """The asked split among IDX files; where a file is there both plain and gzipped, the plain one."""
     images = {path.name.removesuffix(".gz"): path for path in sorted(files, reverse=True) if len(_shape(path)) == 3}
-    splits = {name: _split_of(name) for name in images}
+    splits = {name: split_of(name) for name in images}
     if split is not None or len(images) > 1:
         wanted = choose_split([one for one in splits.values() if one], split, title)
         images = {name: path for name, path in images.items() if splits[name] == wanted}
@@ -111,10 +110,6 @@ def _labels_beside(images: Path) -> Path | None:
     plain = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     beside = [images.with_name(plain + end) for end in ("", ".gz")]
     return next((path for path in beside if plain != images.name.removesuffix(".gz") and path.exists()), None)
-
-
-def _split_of(name: str) -> str | None:
-    return next((one for one in map(split_name, re.findall("[a-z0-9]+", name.lower())) if one), None)
 
 
 def _truncated(path: Path) -> InputError:

@@ -34,6 +34,8 @@ def load_images(
     * ``.npy``, ``.npz`` or ``.pt`` arrays: uint8, or floating-point in [0, 1], [-1, 1] or [0, 255], as
       (N, H, W), (N, H, W, C) or (N, C, H, W); in ``.npz`` and ``.pt`` the images are called images, x or
       data, the labels labels, y or targets, with train, val or test beside it where there are splits;
+    * parquet or Arrow tables of encoded images, as Hugging Face data sets are stored, or a folder of them
+      (needs ``smoothscore[datasets]``);
     * IDX files (MNIST and its kin), gzipped or not, or a folder of them;
     * CIFAR-10 or CIFAR-100 batches, in the Python or the binary layout, or a folder of them;
     * the name ``"digits"``, ``"mnist-5k"`` or ``"fashion-mnist"``.

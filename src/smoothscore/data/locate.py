@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from smoothscore.data import arrays, builtin, cifar, files, idx
+from smoothscore.data import arrays, arrow, builtin, cifar, files, idx
 from smoothscore.data.decode import is_image
 from smoothscore.data.source import Content, Source, choose_split, file_key
 from smoothscore.errors import InputError
@@ -28,13 +28,14 @@ def locate(source: str | Path, split: str | None) -> Source:
 
 
 def _folder(root: Path, title: str, split: str | None) -> Source:
-    """CIFAR batches or IDX files where these lie in the folder itself, else the image files under it."""
+    """CIFAR batches or IDX files where these lie in the folder itself, else the tables or image files under it."""
     candidates = [path for path in sorted(root.iterdir()) if path.suffix in BATCH_SUFFIXES and path.is_file()]
     for is_batch, folder_source in ((cifar.is_cifar, cifar.folder_source), (idx.is_idx, idx.folder_source)):
         batches = [path for path in candidates if is_batch(path)]
         if batches:
             return folder_source(batches, title, split)
-    return files.folder_source(root, title, split)
+    tables = [path for path in sorted(root.rglob("*")) if arrow.is_table(path)]
+    return arrow.folder_source(root, tables, title, split) if tables else files.folder_source(root, title, split)
 
 
 def _file(path: Path, title: str, split: str | None) -> Source:
@@ -47,13 +48,15 @@ def _file(path: Path, title: str, split: str | None) -> Source:
         choose_split((), split, title)
     if is_image(start):
         return Source(title, file_key(path), lambda resolution: files.open_image(path, title, resolution))
+    if arrow.is_table(path):
+        return arrow.table_source([path], title)
     if cifar.is_cifar(path):
         return cifar.cifar_source([path], title)
     if idx.is_idx(path):
         return idx.idx_source(path, title)
     raise InputError(
-        f"{title} is none of the files that can be read: a zip of images, .npy, .npz, .pt, IDX or a CIFAR "
-        "batch (an archive of another kind must be unpacked first)."
+        f"{title} is none of the files that can be read: a zip of images, .npy, .npz, .pt, parquet, Arrow, IDX or a "
+        "CIFAR batch (an archive of another kind must be unpacked first)."
     )
 
 

@@ -1,5 +1,6 @@
 """What a reader hands over: images not yet read, and how to know them again."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from smoothscore.errors import InputError
 
-__all__ = ["Content", "Source", "choose_split", "file_key", "split_name"]
+__all__ = ["Content", "Source", "choose_split", "file_key", "split_name", "split_of"]
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -60,6 +61,11 @@ def file_key(path: Path) -> str:
 def split_name(text: str) -> str | None:
     """The split ("train", "val" or "test") that a word stands for, or None."""
     return next((split for split, words in SPLIT_NAMES.items() if text.lower() in words), None)
+
+
+def split_of(name: str) -> str | None:
+    """The split that a word in the name of a file speaks of, or None."""
+    return next((one for one in map(split_name, re.findall("[a-z0-9]+", name.lower())) if one), None)
 
 
 def choose_split(available: Iterable[str], split: str | None, title: str) -> str:
