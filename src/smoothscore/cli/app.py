@@ -18,7 +18,8 @@ app = typer.Typer(
     name="smoothscore",
     help="Where a diffusion model memorizes its training images, why, and samples that are no copies.",
     epilog="DATA is a folder or zip of images, an .npy, .npz, .pt, parquet, Arrow, IDX or CIFAR file, or a built-in "
-    "set (digits, mnist-5k, fashion-mnist); choose images with 'DATA?limit=1000&seed=0&split=test&resolution=32&class_=3'.",
+    "set (digits, mnist-5k, fashion-mnist); choose images with "
+    "'DATA?limit=1000&seed=0&split=test&resolution=32&class_=3'.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
