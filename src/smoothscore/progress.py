@@ -3,9 +3,10 @@
 Library code reports its work with :func:`task`; nothing is drawn unless a caller has entered :func:`shown`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -17,7 +18,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["shown", "task"]
+__all__ = ["Advance", "shown", "task"]
+
+
+class Advance(Protocol):
+    """Says that so many more steps are done, and in ``note`` how it goes."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """Called with the number of steps."""
+
 
 _display: ContextVar[Progress | None] = ContextVar("smoothscore_progress", default=None)
 
@@ -42,18 +51,23 @@ def shown(console: Console | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def task(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def task(description: str, total: int | None = None) -> Iterator[Advance]:
     """Announce a piece of work of ``total`` steps; yields a function that says how many more are done.
 
     Tasks nest: the bar of one that ran inside another goes when it is done.
     """
     display = _display.get()
     if display is None:
-        yield lambda steps: None
+        yield lambda steps, note="": None
         return
     inner = any(not running.finished for running in display.tasks)
     handle = display.add_task(description, total=total)
-    yield lambda steps: display.advance(handle, steps)
+
+    def advance(steps: int, note: str = "") -> None:
+        text = f"{description} ({note})" if note else None
+        display.update(handle, advance=steps, description=text)
+
+    yield advance
     if inner:
         display.remove_task(handle)
     else:

@@ -29,7 +29,7 @@ def test_a_plain_run(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         found.posterior_weight.mean, posterior_weight(images(60), found.sigmas, noises=30).mean
     )
-    assert found.notes == []
+    assert found.alerts == found.notes == []
     found.save_json(tmp_path / "d.json")
     saved = json.loads((tmp_path / "d.json").read_text())
     assert saved["danger_zone"] == [low, high]
@@ -126,7 +126,8 @@ def test_identical_images() -> None:
 
 def test_range_that_misses_or_cuts_the_zone() -> None:
     train, held_out = images(60), images(40, 1)
-    assert diagnose(train, held_out, sigmas=[0.01, 0.1], noises=10).danger_zone is None
+    with pytest.warns(DataWarning, match="may miss the danger zone"):
+        assert diagnose(train, held_out, sigmas=[0.01, 0.1], noises=10).danger_zone is None
     low = (diagnose(train, held_out, sigmas=np.geomspace(9, 0.3, 12), noises=10).danger_zone or (0, 0))[0]
     with pytest.warns(DataWarning, match="widen sigmas"):
         diagnose(train, held_out, sigmas=np.geomspace(low * 1.1, 80, 20), noises=10)

@@ -1,12 +1,23 @@
 import numpy as np
 import pytest
 
-from smoothscore.memorization.conformal import discoveries, p_values
+from smoothscore.memorization.conformal import discoveries, p_values, shortest_list
 
 
 def test_p_values_by_counting() -> None:
-    found = p_values(np.array([0.1, 0.5, 0.9, 0.3]), np.array([0.3, 0.5, 0.7]))
-    assert found.tolist() == [1 / 4, 3 / 4, 1.0, 2 / 4]
+    statistic, control = np.array([0.1, 0.5, 0.9, 0.3]), np.array([0.3, 0.5, 0.7])
+    assert p_values(statistic, control).tolist() == [1.0, 3 / 4, 1 / 4, 1.0]
+    extra = np.array([True, False, True, True])
+    assert p_values(statistic, control, extra).tolist() == [1.0, 3 / 4, 2 / 4, 1.0]
+
+
+def test_shortest_list_is_the_first_that_passes() -> None:
+    for samples, controls, alpha in ((100, 399, 0.05), (10_000, 10_000, 0.05), (20, 399, 0.05), (50, 60, 0.1)):
+        least = shortest_list(samples, controls, alpha)
+        for copies in (least - 1, least):
+            statistic = np.r_[np.full(copies, 2.0), np.zeros(samples - copies)] if copies <= samples else np.ones(0)
+            found = discoveries(p_values(statistic, np.linspace(0, 1, controls)), alpha) if len(statistic) else []
+            assert (len(found) > 0) == (copies == least and least <= samples)
 
 
 def test_p_values_are_valid_for_new_images_of_the_same_source() -> None:
@@ -41,7 +52,7 @@ def test_false_discoveries_stay_below_their_rate(copies: int) -> None:
     shares = []
     for _ in range(600):
         statistic = rng.normal(size=100)
-        statistic[:copies] -= 6
+        statistic[:copies] += 6
         found = discoveries(p_values(statistic, rng.normal(size=400)), 0.1)
         shares.append(np.mean(found >= copies) if len(found) else 0.0)
     assert np.mean(shares) <= 0.1 + 4 * np.std(shares) / np.sqrt(600)

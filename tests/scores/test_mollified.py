@@ -68,6 +68,9 @@ def test_shared_distances_agree_with_the_general_path(sigma, width):
     general = MollifiedScore(Plain(centers), width)
     torch.testing.assert_close(shared.denoise(x, sigma), general.denoise(x, sigma), rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(shared.score(x, sigma), general.score(x, sigma), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(shared.log_density(x, sigma), general.log_density(x, sigma), rtol=1e-10, atol=1e-10)
+    errors = shared.standard_error(x, sigma), general.standard_error(x, sigma)
+    torch.testing.assert_close(*errors, rtol=1e-6, atol=1e-8)
     if width == 0:
         torch.testing.assert_close(shared.denoise(x, sigma), general.inner.denoise(x, sigma))
 
@@ -90,6 +93,22 @@ def test_differentiable_in_both_modes(kind):
     _, pull = torch.func.vjp(lambda y: score.denoise(y, 0.5), x)
     torch.testing.assert_close(forward, slope, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(pull(vector)[0], slope, rtol=1e-6, atol=1e-7)
+
+
+def test_an_empirical_score_is_asked_for_distances_once(monkeypatch):
+    """Not once for each shift: neither the score, nor the log-density, nor the standard error evaluates it."""
+    score, x = MollifiedScore(EmpiricalScore(draw(10, 4)), 0.4, samples=32), draw(5, 4, seed=1)
+    for call in ("denoise", "log_density"):
+        monkeypatch.setattr(score.inner, call, lambda *_: pytest.fail("evaluated at a shift"))
+    assert torch.isfinite(score.score(x, 0.5)).all()
+    assert torch.isfinite(score.log_density(x, 0.5)).all()
+    assert torch.isfinite(score.standard_error(x, 0.5)).all()
+
+
+def test_the_log_density_has_forward_derivatives():
+    score, x, vector = MollifiedScore(EmpiricalScore(draw(10, 4)), 0.4), draw(5, 4, seed=1), draw(5, 4, seed=2)
+    _, slope = torch.func.jvp(lambda y: score.log_density(y, 0.5), (x,), (vector,))
+    torch.testing.assert_close(slope, (score.score(x, 0.5) * vector).sum(1), rtol=1e-9, atol=1e-9)
 
 
 def test_a_linear_score_is_unchanged():

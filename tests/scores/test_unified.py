@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from direct_sums import direct, draw, near
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,26 +14,6 @@ from smoothscore.neighbors import NeighborGraph
 from smoothscore.schedules import log_uniform, shell_touch
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def direct(x, centers, sigmas, temperature=1.0, weights=None):
-    """log sum_j g_j^(1/T), the field and its weights, by brute force; x (B, d)."""
-    dim = x.shape[1]
-    r2 = (x[:, None] - centers).square().sum(2)
-    lam = 2 * sigmas.log() if weights is None else weights.log()
-    logits = lam - dim * sigmas.log() - r2[..., None] / (2 * sigmas**2)
-    mass = torch.logsumexp(logits, 2)
-    kappa = (torch.softmax(logits, 2) / sigmas**2).sum(2)
-    share = torch.softmax(mass / torch.as_tensor(temperature).reshape(-1, 1), 1)
-    return mass, ((share * kappa)[..., None] * (centers - x[:, None])).sum(1), share
-
-
-def near(centers, count, sigma, seed=1):
-    return centers[:count] + sigma * draw(count, centers.shape[1], seed=seed)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 40])
@@ -222,127 +203,6 @@ def test_sigma_is_not_needed_and_the_denoiser_follows_tweedie():
     assert not score.noise_conditional
     assert torch.equal(score.score(x), score.score(x, 3.0))
     torch.testing.assert_close(score.denoise(x, 0.5), x + 0.25 * score.score(x))
-
-
-def test_level_is_the_nearest_shell():
-    centers = draw(6, 100) * 5
-    score = UnifiedScore(centers, [0.01, 0.1, 50.0], "5/sigma")
-    x = near(centers, 6, 0.3)
-    expected = (x - centers).square().sum(1).div(98).sqrt()
-    torch.testing.assert_close(score.level(x), expected)
-    torch.testing.assert_close(score.temperature_at(x), 5 / expected)
-    assert score.level(centers).tolist() == [0.01] * 6
-
-
-@pytest.mark.parametrize(
-    ("rule", "value"),
-    [
-        ("5/sigma", lambda s: (5 / s).clamp(min=1)),
-        ("2.5 / sigma^2", lambda s: (2.5 / s**2).clamp(min=1)),
-        ("sqrt(d)", lambda s: 0 * s + math.sqrt(30)),
-        ("collapse:0.8", lambda s: (0.8 / s).clamp(min=1)),
-        (lambda s: 3 * s, lambda s: 3 * s),
-        (
-            torch.tensor([9.0, 4.0, 2.0]),
-            lambda s: torch.where(s < math.sqrt(0.5), 9.0, torch.where(s < math.sqrt(5), 4.0, 2.0)),
-        ),
-    ],
-)
-def test_rules_set_one_temperature_a_query(rule, value):
-    centers, sigmas = draw(8, 30), torch.tensor([0.5, 1.0, 5.0], dtype=torch.float64)
-    score = UnifiedScore(centers, sigmas, rule)
-    x = torch.cat([near(centers, 4, 0.6), near(centers, 4, 2.0), near(centers, 4, 4.9)])
-    temperature = value(score.level(x)).double()
-    torch.testing.assert_close(score.temperature_at(x), temperature)
-    _, expected, _ = direct(x, centers, sigmas, temperature)
-    torch.testing.assert_close(score.score(x), expected, rtol=1e-8, atol=1e-9)
-
-
-def test_a_vector_follows_the_order_of_the_levels():
-    centers, x = draw(8, 30), near(draw(8, 30), 8, 1.0)
-    up = UnifiedScore(centers, [0.5, 1.0, 5.0], torch.tensor([9.0, 4.0, 2.0]))
-    down = UnifiedScore(centers, [5.0, 1.0, 0.5], torch.tensor([2.0, 4.0, 9.0]))
-    torch.testing.assert_close(up.score(x), down.score(x))
-
-
-def test_collapse_is_where_the_own_center_may_not_be_the_nearest():
-    """Below the level of the rule the generating center is the nearest in at least 99 % of the draws."""
-    centers = draw(200, 50)
-    score = UnifiedScore(centers, log_uniform(30, 0.05, 20), "collapse")
-    x = near(centers, 200, 0.05)
-    level = float((score.temperature_at(x) * score.level(x)).mean())
-    noisy = centers.repeat(20, 1) + level * draw(4000, 50, seed=8)
-    own = torch.cdist(noisy, centers).argmin(1) == torch.arange(200).repeat(20)
-    assert own.double().mean() > 0.99
-
-
-@pytest.mark.parametrize("perplexity", [1.0, 2.0, 7.5, 39.0])
-@pytest.mark.parametrize("neighbors", [None, 40])
-def test_perplexity_is_the_effective_number_of_centers(perplexity, neighbors):
-    centers = draw(40, 20)
-    score = UnifiedScore(centers, log_uniform(20, 0.05, 20), f"perplexity:{perplexity}", neighbors)
-    x = near(centers, 30, 0.2)
-    posterior = score.posterior(x)
-    plain = UnifiedScore(centers, log_uniform(20, 0.05, 20), 1.0, neighbors).posterior(x)
-    sharp = plain.effective_number < perplexity
-    assert sharp.any() or perplexity == 1
-    wanted = torch.full_like(posterior.effective_number, perplexity)[sharp]
-    torch.testing.assert_close(posterior.effective_number[sharp], wanted, rtol=1e-6, atol=0)
-    assert (score.temperature_at(x)[~sharp] == 1).all()
-
-
-def test_more_centers_than_there_are_means_all_of_them():
-    score = UnifiedScore(draw(4, 6), [0.1, 1.0], "perplexity:50")
-    torch.testing.assert_close(score.weights(draw(3, 6)), torch.full((3, 4), 0.25).double())
-
-
-@pytest.mark.parametrize("optimal_shell", [False, True, "continuous"])
-def test_all_neighbors_are_all_centers(optimal_shell):
-    centers = draw(9, 12)
-    options = {"temperature": "5/sigma", "optimal_shell": optimal_shell}
-    restricted = UnifiedScore(centers, log_uniform(20, 0.05, 20), neighbors=9, **options)
-    whole = UnifiedScore(centers, log_uniform(20, 0.05, 20), **options)
-    x = near(centers, 9, 0.7)
-    torch.testing.assert_close(restricted.score(x), whole.score(x), rtol=1e-8, atol=1e-9)
-    torch.testing.assert_close(restricted.weights(x), whole.weights(x), rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(restricted.temperature_at(x), whole.temperature_at(x))
-
-
-def test_one_neighbor_is_the_nearest_center():
-    centers = draw(9, 12) * 3
-    score = UnifiedScore(centers, [0.05, 20.0], 100.0, neighbors=1, optimal_shell="continuous")
-    x = near(centers, 9, 0.7)
-    delta = centers - x
-    torch.testing.assert_close(score.score(x), 10 * delta / delta.square().sum(1, keepdim=True))
-
-
-def test_neighbors_are_those_of_the_nearest_center_from_a_number_or_a_graph():
-    centers = draw(30, 6)
-    x = near(centers, 20, 0.4)
-    nearest = torch.cdist(x, centers).argmin(1)
-    order = torch.cdist(centers, centers).argsort(1)[nearest, :5]
-    mass, _, _ = direct(x, centers, log_uniform(20, 0.05, 20))
-    share = torch.softmax(mass.gather(1, order) / 40, 1)
-    expected = torch.zeros(20, 30).double().scatter(1, order, share)
-    for neighbors in (5, NeighborGraph.build(centers, 4)):
-        score = UnifiedScore(centers, log_uniform(20, 0.05, 20), 40.0, neighbors)
-        torch.testing.assert_close(score.weights(x), expected, rtol=1e-8, atol=1e-10)
-        torch.testing.assert_close(score.weights(x), expected, rtol=1e-8, atol=1e-10)
-
-
-def test_radius_leaves_out_far_neighbors():
-    centers = torch.tensor([[0.0], [1.0], [2.0], [2.9], [3.1]], dtype=torch.float64)
-    score = UnifiedScore(centers, [0.1, 10.0], 1e6, neighbors=5, radius=1.5)
-    shares = score.weights(torch.tensor([[-0.1]], dtype=torch.float64))[0]
-    torch.testing.assert_close(shares, torch.tensor([0.25, 0.25, 0.25, 0.25, 0]).double(), rtol=1e-4, atol=1e-12)
-
-
-def test_duplicates_among_neighbors_keep_the_center_itself():
-    centers = draw(6, 4)
-    centers[1:4] = centers[0]
-    score = UnifiedScore(centers, [0.1, 1.0], 5.0, neighbors=2)
-    assert torch.isfinite(score.score(centers + 0.1)).all()
-    assert (score.weights(centers + 0.1).sum(1) - 1).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("neighbors", [None, 4])

@@ -8,16 +8,19 @@ from rich.markup import escape
 
 from smoothscore.cli.app import app
 from smoothscore.cli.audit import audit
+from smoothscore.cli.dedup import dedup
 from smoothscore.cli.demo import demo
 from smoothscore.cli.diagnose import diagnose
 from smoothscore.cli.reproduce import reproduce
 from smoothscore.cli.sample import sample
+from smoothscore.cli.train import TrainCommand, train
 from smoothscore.errors import DataWarning, InputError
 
 __all__ = ["main"]
 
-for command in (diagnose, sample, audit, reproduce, demo):
+for command in (diagnose, dedup, sample, audit, reproduce, demo):
     app.command()(command)
+app.command(cls=TrainCommand)(train)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,6 +13,8 @@ from smoothscore.errors import InputError
 from smoothscore.report import Result
 
 __all__ = ["HeldOut", "Html", "Json", "Seed", "app", "finish"]
+
+Some = TypeVar("Some", bound=Result)
 
 app = typer.Typer(
     name="smoothscore",
@@ -53,8 +55,11 @@ def _options(
     pass
 
 
-def finish(run: Callable[[], Result], html: Path | None, json: Path | None) -> None:
-    """Run a verb under a progress bar, write its files, print it; refuses a missing folder before the work."""
+def finish(run: Callable[[], Some], html: Path | None, json: Path | None) -> Some:
+    """Run a verb under a progress bar, write its files, print it; refuses a missing folder before the work.
+
+    Returns the result.
+    """
     for path in (html, json):
         if path is not None and not path.resolve().parent.is_dir():
             raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist; create it first.")
@@ -66,3 +71,4 @@ def finish(run: Callable[[], Result], html: Path | None, json: Path | None) -> N
     if html is not None:
         result.save_html(html)
         print(f"Report: {html}")
+    return result

@@ -8,7 +8,7 @@ import typer
 from smoothscore import verbs
 from smoothscore.cli.app import Html, Json, Seed, finish
 from smoothscore.report import Result, write_bytes
-from smoothscore.sampling import SAMPLERS
+from smoothscore.sampling import SAMPLERS, SCHEDULES, processes
 
 
 def sample(
@@ -16,26 +16,66 @@ def sample(
         str,
         typer.Argument(
             metavar="SCORE",
-            help="empirical:DATA, gaussian:DATA?rank=R, gmm:DATA?components=K or mollified:DATA?bandwidth=H.",
+            help="A run folder, empirical:DATA, unified:DATA, gaussian:DATA?rank=R, gmm:DATA?components=K, "
+            "mollified:DATA?bandwidth=H, diffusers:DIR or edm:FILE.",
         ),
     ],
     n: Annotated[int, typer.Option("-n", "--n", help="How many images.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder, or a .zip, for the PNG images.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", help="A new folder, or a .zip, for the PNG images. The same command continues it if stopped."
+        ),
+    ],
     sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLERS)}.")] = "heun",
-    steps: Annotated[int | None, typer.Option(help="Noise levels of the schedule; 18 when absent.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Noise levels of the schedule; the sampler's own number if absent.")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="NAME[:LOW:HIGH]", help=f"Noise levels: {', '.join(SCHEDULES)}.")
+    ] = None,
+    teleport: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|SIGMA", help="Begin at this level, reached in closed form along the flow of a Gaussian."
+        ),
+    ] = None,
+    moments: Annotated[
+        str | None,
+        typer.Option(
+            help="DATA, or gaussian:DATA?rank=R, whose mean and covariance --teleport uses; SCORE's own if absent."
+        ),
+    ] = None,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(help="Images that are drawn together.")] = 256,
+    batch_size: Annotated[int | None, typer.Option(help="Images that are drawn together; chosen if absent.")] = None,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also write trajectory.npy, (levels, n, C, H, W), from noise to image.")
+    ] = False,
     grid: Annotated[Path | None, typer.Option(help="Write the first 100 images as one PNG here.")] = None,
     html: Html = None,
     json: Json = None,
 ) -> None:
-    """Draw images from a score and write them as PNG."""
+    """Draw images from a score and write them as PNG, on one process or under accelerate launch."""
 
     def run() -> Result:
-        samples = verbs.sample(score, n, sampler=sampler, steps=steps, seed=seed, batch_size=batch_size)
-        samples.save_images(out)
-        if grid is not None:
+        samples = verbs.sample(
+            score,
+            n,
+            sampler=sampler,
+            steps=steps,
+            teleport=teleport,
+            seed=seed,
+            trajectory=trajectory,
+            schedule=schedule,
+            moments=moments,
+            batch_size=batch_size,
+            out=out,
+        )
+        if grid is not None and processes().rank == 0:
             write_bytes(grid, samples.grid(100))
         return samples
 
-    finish(run, html, json)
+    if processes().rank == 0:
+        finish(run, html, json)
+    else:
+        run()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from smoothscore.errors import InputError
 
-__all__ = ["ImageSet", "to_images"]
+__all__ = ["ImageSet", "fingerprint", "to_images"]
 
 Pixels = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
@@ -243,6 +243,14 @@ class ImageSet:
         step = max(1, CHUNK_BYTES // self.dim)
         for start in range(0, len(self), step):
             yield self.read(start, min(start + step, len(self)))
+
+
+def fingerprint(images: "ImageSet | Tensor") -> str:
+    """SHA-256, in hex, of the values of a tensor with its shape and type; of an image set its own fingerprint."""
+    if isinstance(images, ImageSet):
+        return images.fingerprint
+    values = images.detach().cpu().contiguous().numpy()
+    return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()
 
 
 def to_images(values: Tensor) -> ImageSet:

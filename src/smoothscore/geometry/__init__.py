@@ -4,6 +4,7 @@ from smoothscore.geometry.collapse import collapse_time, true_level_path
 from smoothscore.geometry.coverage import shell_coverage
 from smoothscore.geometry.curve import Curve
 from smoothscore.geometry.danger import DangerZone, danger_zone
+from smoothscore.geometry.deduplication import Deduplication, deduplicate
 from smoothscore.geometry.diagnosis import Diagnosis, diagnose
 from smoothscore.geometry.expansiveness import (
     ExpansionPairs,
@@ -17,23 +18,32 @@ from smoothscore.geometry.forecast import Forecast, forecast
 from smoothscore.geometry.model import ModelLevels, examine
 from smoothscore.geometry.near_duplicates import NearGroup, near_duplicates
 from smoothscore.geometry.posterior import Concentration, concentration, own_weight, posterior_weight, weight_thresholds
+from smoothscore.geometry.sampling_noise import SamplingNoise, sampling_noise
+from smoothscore.geometry.sensitivity import Sensitivity, circulant_bound, sensitivity
 from smoothscore.geometry.shells import Shell, shell_overlap
+from smoothscore.geometry.stability import Stability, stability
 
 __all__ = [
     "Concentration",
     "Curve",
     "DangerZone",
+    "Deduplication",
     "Diagnosis",
     "ExpansionPairs",
     "FarField",
     "Forecast",
     "ModelLevels",
     "NearGroup",
+    "SamplingNoise",
+    "Sensitivity",
     "Shell",
+    "Stability",
+    "circulant_bound",
     "collapse_time",
     "concentration",
     "conditional_expansion",
     "danger_zone",
+    "deduplicate",
     "diagnose",
     "examine",
     "expansion_pairs",
@@ -43,8 +53,11 @@ __all__ = [
     "near_duplicates",
     "own_weight",
     "posterior_weight",
+    "sampling_noise",
+    "sensitivity",
     "shell_coverage",
     "shell_overlap",
+    "stability",
     "true_level_path",
     "unconditional_expansion",
     "unexplained_variance",

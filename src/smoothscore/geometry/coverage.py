@@ -37,7 +37,7 @@ from smoothscore.geometry.shells import OverlapTable, Shell
 
 __all__ = ["Coverage", "coverage", "shell_coverage"]
 
-COST = 20  # a pair alone costs about so many times what it costs within a (max, +) product
+COST = 20  # a pair alone costs about so many times what it costs in the search for a maximum
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,7 @@ def _covered(pairs: NoisedPairs, sigma: float, radii: Tensor, shell: Shell, matt
         return _covered_one_by_one(pairs, sigma, radii, shell, *torch.nonzero(matters, as_tuple=True))
     left, right, shift = pairs.split(sigma)
     needed = (radii - shell.outer**2) / 2 - shift
-    nearest = radii - 2 * (max_plus(left, right, max(-float(needed.min()), 0.0) + 1) + shift)
+    nearest = radii - 2 * (max_plus(left, right, needed - 1) + shift)
     covered = (nearest <= shell.outer**2) & (nearest >= shell.inner**2)
     too_near = torch.nonzero(nearest < shell.inner**2)  # another center may still be at the right distance
     for part in torch.split(too_near, max(1, BLOCK_VALUES // left.shape[1])):

@@ -37,12 +37,18 @@ class FarField:
         start: noise level from which that fraction stays below one percent; ``None`` if it does at no level.
         directions: (L,) number of directions above the noise, the trace of the Gaussian denoiser.
         spectrum: (r,) eigenvalues of the covariance, descending.
+        gaussian: the Gaussian itself.
     """
 
     unexplained: Curve
     start: float | None
     directions: Array
     spectrum: Array
+    gaussian: GaussianScore
+
+    def to_dict(self) -> dict[str, object]:
+        """All but the Gaussian."""
+        return {name: value for name, value in vars(self).items() if name != "gaussian"}
 
 
 def far_field(train: Tensor | ImageSet, sigmas: Levels, seed: int = 0, points: int = 128) -> FarField:
@@ -67,7 +73,7 @@ def far_field(train: Tensor | ImageSet, sigmas: Levels, seed: int = 0, points: i
         x = clean + sigma * noise
         parts.append(_unexplained(optimal, gaussian.denoise(x, sigma), x))
     unexplained = Curve(levels, *np.array(parts).T)
-    return FarField(unexplained, _start(unexplained, 0.01), directions, spectrum)
+    return FarField(unexplained, _start(unexplained, 0.01), directions, spectrum, gaussian)
 
 
 def _optimal(train: Tensor | ImageSet, clean: Tensor, noise: Tensor, levels: Array) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
+from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.geometry.coverage import coverage
 from smoothscore.geometry.curve import Array
@@ -32,9 +33,10 @@ class Forecast:
     """The danger zone by the number of images.
 
     Attributes:
-        sizes: (R,) number of images of each subset. zones: (R, 2) the subset's zone; NaN where it has none.
-        closing_size: number of images at which the zone closes, by the fitted line; ``inf`` if it does not
-        narrow. interval: 95 % interval of ``closing_size``; its upper end may be ``inf``.
+        sizes: (R,) number of images of each subset.
+        zones: (R, 2) the subset's zone; NaN where it has none.
+        closing_size: number of images at which the zone closes, by the fitted line; ``inf`` if it does not narrow.
+        interval: 95 % interval of ``closing_size``; its upper end may be ``inf``.
     """
 
     sizes: NDArray[np.int64]
@@ -75,15 +77,17 @@ def forecast(
     order = np.random.default_rng(seed).permutation(len(train))
     sigmas = np.geomspace(3 * zone[1], zone[0] / 3, levels)
     sizes, zones = [], []
-    for parts in PARTS:
-        size = len(train) // parts
-        for part in range(parts if size >= 2 else 0):
-            subset = train[np.sort(order[part * size : (part + 1) * size])]
-            weight = posterior_weight(subset, sigmas, seed, noises, images)
-            covered = coverage(subset, held_out, sigmas, seed, noises, images).curve()
-            found = danger_zone(weight, covered, weight_level, coverage_level)
-            sizes.append(size)
-            zones.append(found or (math.nan, math.nan))
+    with progress.task("zones of subsets", total=sum(PARTS)) as advance:
+        for parts in PARTS:
+            size = len(train) // parts
+            for part in range(parts if size >= 2 else 0):
+                subset = train[np.sort(order[part * size : (part + 1) * size])]
+                weight = posterior_weight(subset, sigmas, seed, noises, images)
+                covered = coverage(subset, held_out, sigmas, seed, noises, images).curve()
+                found = danger_zone(weight, covered, weight_level, coverage_level)
+                sizes.append(size)
+                zones.append(found or (math.nan, math.nan))
+                advance(1)
     ends = np.array(zones)
     known = np.isfinite(ends[:, 0])
     if known.sum() < 4:

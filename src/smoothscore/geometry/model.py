@@ -6,6 +6,7 @@ At every level, on noised training images and on noised held-out images X (:math
 - the share of held-out images that one denoising step turns into a training image: nearest training image less than
   ``ratio`` times as far from D(x) as the second nearest ("Two calm ends and the wild middle", Sec. 3; each
   distinct training image counts once);
+- the factor by which one step drives two points between two training images apart (expansiveness);
 - the cosine of the score with the empirical score, and the fractions of its variance that the empirical and the
   Gaussian score leave unexplained ("Gaussian score approximation", eq. 28).
 """
@@ -23,6 +24,7 @@ from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array, Curve, Levels, as_levels
 from smoothscore.geometry.duplicates import first_of_each
 from smoothscore.geometry.far_field import noised
+from smoothscore.geometry.stability import expansion_curve
 from smoothscore.neighbors import nearest
 from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 
@@ -34,13 +36,15 @@ class ModelLevels:
     """What a score does at every noise level.
 
     Attributes:
-        train_error: mean squared denoising error per value on noised training images. held_out_error: the
-        same on held-out images. gap: ``held_out_error - train_error``. memorized: share of noised held-out
-        images denoised onto a training image, with 95 % Wilson intervals as
+        train_error: mean squared denoising error per value on noised training images.
+        held_out_error: the same on held-out images.
+        gap: ``held_out_error - train_error``.
+        memorized: share of noised held-out images denoised onto a training image, with 95 % Wilson intervals as
             ``lower`` and ``upper``.
         cosine: mean cosine of the score with the empirical score of the training set, at held-out images.
-        unexplained_by_empirical: fraction of the score's variance that the empirical score leaves
-        unexplained. unexplained_by_gaussian: the same for the Gaussian score.
+        unexplained_by_empirical: fraction of the score's variance that the empirical score leaves unexplained.
+        unexplained_by_gaussian: the same for the Gaussian score.
+        expansion: mean expansiveness between pairs of training images.
     """
 
     train_error: Curve
@@ -50,6 +54,7 @@ class ModelLevels:
     cosine: Curve
     unexplained_by_empirical: Curve
     unexplained_by_gaussian: Curve
+    expansion: Curve
 
 
 def examine(
@@ -111,7 +116,7 @@ def examine(
     curves = [Curve(levels, column[:, 0], column[:, 1]) for column in table.transpose(1, 0, 2)]
     lower, upper = _wilson(curves[3].mean, points)
     curves[3] = Curve(levels, curves[3].mean, curves[3].stderr, lower, upper)
-    return ModelLevels(*curves)
+    return ModelLevels(*curves, expansion_curve(score, train, levels, seed, dtype=torch.float32))
 
 
 def _mean_square(difference: Tensor) -> Array:

@@ -13,10 +13,12 @@ choose:
     P(F_j>f)=(1+f/n)^{-n}.
 
 An image's p-value is the smallest over the first few gaps, times their number; the images are then selected by
-Benjamini and Hochberg's rule. Distances are the smallest over mirror images and small shifts.
+Benjamini and Hochberg's rule. Distances are the smallest over mirror images and, between pixels, over small shifts; the
+features of an encoder hardly change with a shift.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor
 
 from smoothscore import progress
 from smoothscore.data import ImageSet
+from smoothscore.encoders import encoder as encoder_called
 from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array
 from smoothscore.geometry.duplicates import first_of_each
@@ -43,17 +46,24 @@ class NearGroup:
 
     Attributes:
         indices: ascending indices of the images.
-        distance: smallest distance within the group, in [-1, 1] units, over mirror images and shifts.
+        distance: smallest distance within the group over mirror images and shifts; between pixels in [-1, 1] units.
         p_value: smallest p-value of an image of the group.
+        space: the encoder whose vectors are near, "pixel" for the images themselves.
     """
 
     indices: list[int]
     distance: float
     p_value: float
+    space: str = "pixel"
 
 
 def near_duplicates(
-    images: Tensor | ImageSet, alpha: float = 0.05, neighbors: int = 20, mirror: bool = True, shift: int = 1
+    images: Tensor | ImageSet,
+    alpha: float = 0.05,
+    neighbors: int = 20,
+    mirror: bool = True,
+    shift: int = 1,
+    encoder: str = "pixel",
 ) -> list[NearGroup]:
     """Groups of near duplicates, the closest first.
 
@@ -63,11 +73,13 @@ def near_duplicates(
             for their ``neighbors`` nearest to tell the local density.
         neighbors: number k of nearest images that tell it.
         mirror: compare mirror images too.
-        shift: largest shift tried, in pixels each way; distances then leave out a margin that wide.
+        shift: largest shift tried, in pixels each way; distances then leave out a margin that wide. With another
+            encoder than "pixel" none is tried.
+        encoder: where images are near, "pixel" or any other of :func:`smoothscore.encoders.encoder`.
 
     Raises:
         InputError: the images are not (C, H, W), or smaller than the shifts; ``alpha`` or ``neighbors`` is out of
-            range.
+            range; the encoder cannot be had.
 
     Cost: one search for the ``neighbors`` nearest images, two with ``mirror``, and N k (2 shift + 1)^2 d
     operations in float32. With fewer than 8 different images nothing can be told and no group is returned.
@@ -80,7 +92,11 @@ def near_duplicates(
     first = first_of_each(images)
     if len(first) < 8:
         return []
-    distances, partners = _nearest_transformed(images[first], min(neighbors, len(first) - 1), mirror, shift)
+    count = min(neighbors, len(first) - 1)
+    if encoder == "pixel":
+        distances, partners = _nearest_transformed(images[first], count, mirror, shift)
+    else:
+        distances, partners = _nearest_features(images[first], count, mirror, encoder)
     p_values, sizes = gap_p_values(distances)
     selected = _benjamini_hochberg(p_values, alpha)
     leader = np.arange(len(first))
@@ -92,7 +108,9 @@ def near_duplicates(
         members = np.flatnonzero(leader == name)
         chosen = np.intersect1d(members, selected)
         groups.append(
-            NearGroup(first[members].tolist(), float(distances[chosen, 0].min()), float(p_values[chosen].min()))
+            NearGroup(
+                first[members].tolist(), float(distances[chosen, 0].min()), float(p_values[chosen].min()), encoder
+            )
         )
     return sorted(groups, key=lambda group: (group.distance, group.indices))
 
@@ -149,7 +167,26 @@ def _nearest_transformed(
     return distances, partners
 
 
-def _drop(indices: NDArray[np.int64], own: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _nearest_features(images: Tensor | ImageSet, k: int, mirror: bool, name: str) -> tuple[Array, NDArray[np.int64]]:
+    """The same between feature vectors, over mirror images."""
+    place = encoder_called(name, images)
+    centers = place(images)
+    own = np.arange(len(images))[:, None]
+    found = []
+    for version in (images, _mirrored(images)) if mirror else (images,):
+        near = nearest(place(version), centers, k + 1)
+        drop = near.indices.numpy() == own
+        found.append((_drop(near.indices.numpy(), drop), _drop(near.distances.numpy(), drop)))
+    partners, distances = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    order = np.argsort(distances, axis=1, kind="stable")
+    partners, distances = (np.take_along_axis(part, order, 1) for part in (partners, distances))
+    repeated = np.array([[j in row[:c] for c, j in enumerate(row)] for row in partners.tolist()])
+    distances[repeated] = np.inf
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(partners, order, 1)
+
+
+def _drop(indices: NDArray[Any], own: NDArray[np.bool_]) -> NDArray[Any]:
     """Every row without its own index, or without its last where that is not among them."""
     place = np.where(own.any(1), own.argmax(1), indices.shape[1] - 1)
     keep = np.arange(indices.shape[1])[None] != place[:, None]

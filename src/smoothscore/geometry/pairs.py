@@ -30,6 +30,7 @@ from smoothscore.errors import InputError
 __all__ = ["NoisedPairs", "Points", "choose", "draw_noises", "max_plus", "own_generator", "row_blocks"]
 
 BLOCK_VALUES = 2**24  # float64 values of one point-by-center array
+TILE = 4, 1024  # points and centers whose sums with all noises stay in the cache
 
 
 class Points:
@@ -120,14 +121,20 @@ def row_blocks(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     return [*blocks, (first, len(counts))]
 
 
-def max_plus(left: Tensor, right: Tensor, depth: float) -> Tensor:
-    """``max_j left[i, j] + right[k, j]`` as (I, K), for values of at most 0 each.
-
-    Maxima above ``-depth`` are right; the others come out as at most ``-depth``.
-    """
-    # shifted so that all sums are non-negative, the largest absolute difference of left and -right is their maximum
-    raised, lowered = left.clamp(min=-depth).add_(2 * depth), right.clamp(min=-depth).neg_()
-    return torch.cdist(raised, lowered, p=float("inf")).sub_(2 * depth)
+def max_plus(left: Tensor, right: Tensor, known: Tensor) -> Tensor:
+    """``max(known[i, k], max_j left[i, j] + right[k, j])`` as (I, K), for left (I, N) and right (K, N)."""
+    best = known.clone()
+    rows, columns = TILE
+    sums = right.new_empty(rows, len(right), min(columns, right.shape[1]))
+    for first in range(0, right.shape[1], columns):
+        others = right[:, first : first + columns]
+        mine = left[:, first : first + columns]
+        for start in range(0, len(left), rows):
+            part = mine[start : start + rows, None]
+            held = sums[: len(part), :, : others.shape[1]]
+            there = best[start : start + rows]
+            torch.maximum(there, torch.add(part, others, out=held).amax(2), out=there)
+    return best
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,8 +137,8 @@ def _weights_by_products(left: Tensor, right: Tensor, shift: Tensor) -> Array:
     own = (-shift).exp_().div_(normalizer)
     largest = own.clone()
     unsure = torch.nonzero((own < 0.5).any(1)).squeeze(1)
-    best = max_plus(left[unsure], right, -floor).exp_() / normalizer[unsure]
-    largest[unsure] = torch.maximum(best, own[unsure])
+    others = left[unsure].masked_fill_(left[unsure] == 0, -torch.inf)  # equal images have the weight of their own
+    largest[unsure] = max_plus(others, right, -shift[unsure]).exp_() / normalizer[unsure]
     mean = (left_weight @ right.mul_(right_weight).T).add_(left_weight.mul_(left) @ right_weight.T)
     effective = mean.div_(normalizer).neg_().exp_().mul_(normalizer)
     return torch.stack((largest, own, effective)).numpy()

@@ -3,154 +3,45 @@
 Each sample has its ratio r to the training set (:mod:`smoothscore.memorization.copies`). The share with r below the
 threshold is the memorized fraction. It says little alone: real images that no model was trained on have such
 neighbors too, the more the lower the dimension and the more alike the images. So the same share among held-out
-images stands beside it, their difference is the excess, and a sample is flagged only where its ratio is smaller than
-held-out ratios are, at a stated false discovery rate (:mod:`smoothscore.memorization.conformal`).
+images stands beside it, and their difference is the excess.
+
+A sample is flagged by another number, its surprise (:mod:`smoothscore.memorization.surprise`), where that is larger
+than held-out images' is, at a stated false discovery rate (:mod:`smoothscore.memorization.conformal`); and, whatever
+the rate, where it equals a training image value by value.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smoothscore import progress
 from smoothscore.data import ImageSet
-from smoothscore.encoders import PIXEL, Encoder
-from smoothscore.encoders import encoder as encoder_called
 from smoothscore.errors import DataWarning, InputError
+from smoothscore.memorization import checks
 from smoothscore.memorization.conformal import discoveries, p_values
-from smoothscore.memorization.copies import LOOSE, CopyTest, Matches
-from smoothscore.memorization.evidence import lead, sections, summary
-from smoothscore.memorization.frechet import COMPARED, frechet_distance, moments
-from smoothscore.memorization.intervals import Difference, Rate, difference
-from smoothscore.report.page import Section
-from smoothscore.report.result import Result
+from smoothscore.memorization.copies import Matches
+from smoothscore.memorization.detector import Detector, Found, largest
+from smoothscore.memorization.literature import literature
+from smoothscore.memorization.protocol import LISTED, LOOSE
+from smoothscore.memorization.verdict import Audit
 
-__all__ = ["Audit", "audit"]
+__all__ = ["audit"]
 
 Images = ImageSet | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Audit(Result):
-    """What :func:`audit` found about n samples.
-
-    Attributes:
-        ratio: (n,) distance to the nearest over that to the second distinct nearest training image, in [0, 1].
-        memorized: (n,) bool, ratio below the threshold.
-        neighbors: (n, k) int64, indices into the training set of the nearest distinct images, nearest first.
-        distances: (n, k) float64, to those; unsquared, for pixels in the units of [-1, 1].
-        held_out_ratio: (h,) the ratio of the held-out images, or None without them.
-        p_values: (n,) calibrated by the held-out images, or None without them.
-        flagged: indices of the samples called copies at false discovery rate alpha, or None without held-out images.
-        leaked: indices of held-out images that are training images and were left out of the control.
-        frechet: squared Frechet distances ``to_train``, ``to_held_out`` and between train and held-out
-            (``reference``), with the ``space`` and the numbers of images ``n``; None where a set is missing or has
-            fewer than two images.
-        threshold: of the ratio.
-        alpha: the false discovery rate.
-    """
-
-    kind: ClassVar[str] = "audit"
-    title: ClassVar[str] = "Audit for copies of training images"
-
-    ratio: NDArray[np.float64]
-    memorized: NDArray[np.bool_]
-    neighbors: NDArray[np.int64]
-    distances: NDArray[np.float64]
-    held_out_ratio: NDArray[np.float64] | None
-    p_values: NDArray[np.float64] | None
-    flagged: NDArray[np.int64] | None
-    leaked: NDArray[np.int64]
-    frechet: Mapping[str, Any]
-    threshold: float
-    alpha: float
-    samples: Images
-    train: Images
-    held_out: Images | None
-    test: CopyTest
-
-    @property
-    def memorized_fraction(self) -> Rate:
-        """The share of samples with a ratio below the threshold, a float with Wilson's interval."""
-        return Rate(int(self.memorized.sum()), len(self.memorized))
-
-    @property
-    def held_out_fraction(self) -> Rate | None:
-        """The same share of the held-out images: what new real images show; None without them."""
-        if self.held_out_ratio is None:
-            return None
-        return Rate(int((self.held_out_ratio < self.threshold).sum()), len(self.held_out_ratio))
-
-    @property
-    def excess(self) -> Difference | None:
-        """Memorized minus held-out fraction: (value, low, high), Newcombe's interval; None without held-out images."""
-        control = self.held_out_fraction
-        return None if control is None else difference(self.memorized_fraction, control)
-
-    def flag(self, batch: Images) -> Tensor:
-        """Which of a batch of new samples (b, *shape) have a ratio below the threshold: (b,) bool.
-
-        For use while generating: ``keep = batch[~audit.flag(batch)]``.
-        """
-        return torch.from_numpy(self.test(batch).ratio < self.threshold)
-
-    def values(self) -> Mapping[str, object]:
-        """The results by name."""
-        excess = self.excess
-        return {
-            "memorized_fraction": self.memorized_fraction,
-            "held_out_fraction": self.held_out_fraction,
-            "excess": None if excess is None else excess._asdict(),
-            "flagged": self.flagged,
-            "frechet": self.frechet,
-            "leaked": self.leaked,
-            "ratio": self.ratio,
-            "memorized": self.memorized,
-            "p_values": self.p_values,
-            "neighbors": self.neighbors,
-            "distances": self.distances,
-            "held_out_ratio": self.held_out_ratio,
-        }
-
-    def setting(self) -> Mapping[str, object]:
-        """Options, counts and fingerprints."""
-        sets = {"samples": self.samples, "train": self.train, "held_out": self.held_out}
-        return {
-            "encoder": self.test.space.name,
-            "threshold": self.threshold,
-            "alpha": self.alpha,
-            "images": {name: 0 if images is None else len(images) for name, images in sets.items()},
-            "distinct_train": len(self.test.first),
-            "leaked": len(self.leaked),
-            "fingerprints": {k: v.fingerprint for k, v in sets.items() if isinstance(v, ImageSet)},
-        }
-
-    def summary(self) -> Sequence[tuple[str, str]]:
-        """The verdict in a few lines."""
-        return summary(self)
-
-    def lead(self) -> str:
-        """The verdict in a sentence or two."""
-        return lead(self)
-
-    def sections(self) -> Sequence[Section]:
-        """The numbers, the nearest pairs, the distributions and the methods."""
-        return sections(self)
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 def audit(
     samples: Images,
     train: Images,
     held_out: Images | None = None,
-    encoder: str = "pixel",
+    encoder: str | Sequence[str] = "pixel",
     threshold: float = LOOSE,
     alpha: float = 0.05,
-    neighbors: int = 5,
+    tolerant: bool = True,
 ) -> Audit:
     """Test generated images for copies of training images.
 
@@ -158,53 +49,72 @@ def audit(
         samples: (n, *shape) generated images, in [-1, 1] if a tensor; floats are compared as they are, unrounded.
         train: the training images; identical ones count once.
         held_out: real images of the same kind that the model was not trained on; those that are training images
-            are left out with a warning. Without them there is no control: ``held_out_fraction``, ``excess``,
-            ``p_values`` and ``flagged`` are None.
-        encoder: the space of the distances; see :func:`smoothscore.encoders.encoder`.
+            are left out with a warning. Without them ``held_out_fraction`` and ``excess`` are None, and training
+            images left out in turn calibrate the p-values, which then are approximate.
+        encoder: the space of ratio and neighbors, see :func:`smoothscore.encoders.encoder`; or several, of which
+            the first is that space and all take part in the p-values, as pixels always do.
         threshold: of the ratio, in (0, 1]; 2/3 and 1/3 are in use and do not compare.
         alpha: the share of false discoveries that the flagged samples may hold on average.
-        neighbors: nearest training images to list for each sample.
+        tolerant: look for mirrored, shifted, cropped and brightened copies, too.
 
     Raises:
         InputError: shapes differ, a set is empty or holds NaN, the training set has fewer than two distinct images,
             or all held-out images are training images.
 
-    Cost: one product of samples and held-out images with the training images; the Frechet distances add that of
-    singular values in min(n, d) dimensions.
+    Cost: one product of samples, held-out images and up to 2,000 training images (10,000 without held-out images)
+    with the training images in each space. Memory: the features, and some 200 MB.
     """
+    encoders = (encoder,) if isinstance(encoder, str) else tuple(encoder)
     if not 0 < threshold <= 1:
         raise InputError(f"threshold is {threshold}; a ratio lies in (0, 1], and 2/3 and 1/3 are in use.")
     if not 0 < alpha < 1:
         raise InputError(f"alpha is {alpha}; a false discovery rate lies between 0 and 1.")
-    if neighbors < 2:
-        raise InputError(f"neighbors is {neighbors}; the ratio needs at least 2.")
+    if not encoders:
+        raise InputError("encoder names no space; give pixel or another encoder.")
     _check(samples, train, held_out)
-    space = encoder_called(encoder, train)
-    test = CopyTest(train, space)
-    matches = test(samples, neighbors)
-    ratio = matches.ratio
-    leaked, control = np.empty(0, dtype=np.int64), None
+    mistakes = checks.mistakes(samples, train)
+    for mistake in mistakes:
+        warnings.warn(mistake, DataWarning, stacklevel=2)
+    asked = len(samples) + (0 if held_out is None else len(held_out))
+    detector = Detector(train, encoders, tolerant, asked, calibrate=held_out is None)
+    found = detector.find(samples)
+    control = detector.reference or None
+    leaked = np.empty(0, dtype=np.int64)
     if held_out is not None:
-        found = test(held_out)
-        leaked, kept = _leaks(held_out, found if space.name == "pixel" else CopyTest(train, PIXEL)(held_out))
-        held_out, control = held_out[kept], found.ratio[kept]
-    p = None if control is None else p_values(ratio, control)
+        control = detector.find(held_out)
+        leaked, kept = _leaks(held_out, control["pixel"])
+        held_out = held_out[kept]
+        control = {space: matches.at(kept) for space, matches in control.items()}
+    by_space = detector.surprise(found)
+    surprise = largest(by_space)
+    usual = None if control is None else largest(detector.surprise(control))
+    p = None
+    if usual is not None:
+        p = p_values(surprise, usual, None if held_out is not None else _beside(detector, found))
+    identical = np.flatnonzero(found["pixel"].distances[:, 0] == 0)
+    main = found[detector.main]
     return Audit(
-        ratio=ratio,
-        memorized=ratio < threshold,
-        neighbors=matches.indices,
-        distances=matches.distances,
-        held_out_ratio=control,
+        ratio=main.ratio,
+        memorized=main.ratio < threshold,
+        neighbors=main.indices[:, :LISTED],
+        distances=main.distances[:, :LISTED],
+        held_out_ratio=None if held_out is None or control is None else control[detector.main].ratio,
+        surprise=surprise,
+        surprise_by_space=by_space,
+        control=usual,
         p_values=p,
-        flagged=None if p is None else discoveries(p, alpha),
+        flagged=None if p is None else np.union1d(discoveries(p, alpha), identical),
+        identical=identical,
+        matches=_most_like(by_space, found, identical),
         leaked=leaked,
-        frechet=_frechet(space, samples, train, held_out),
+        findings=[*mistakes, *checks.suspicions(samples, train)],
+        literature=literature(detector, samples, held_out, found, control if held_out is not None else None),
         threshold=threshold,
         alpha=alpha,
         samples=samples,
         train=train,
         held_out=held_out,
-        test=test,
+        detector=detector,
     )
 
 
@@ -220,13 +130,15 @@ def _check(samples: Images, train: Images, held_out: Images | None) -> None:
             raise InputError(
                 f"The {name} have shape {_shape(images)} and the training images {shape}; bring them to one."
             )
+        if isinstance(images, Tensor) and not bool(images.isfinite().all()):
+            raise InputError(f"The {name} have NaN or infinite values; mend or drop those images first.")
 
 
 def _shape(images: Images) -> tuple[int, ...]:
     return tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])
 
 
-def _leaks(held_out: Images, pixels: Matches) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _leaks(held_out: Images, pixels: Matches) -> tuple[Integers, Integers]:
     """Indices of the held-out images that are training images, with a warning, and of the others."""
     same = pixels.distances[:, 0] == 0
     leaked, kept = np.flatnonzero(same), np.flatnonzero(~same)
@@ -244,18 +156,18 @@ def _leaks(held_out: Images, pixels: Matches) -> tuple[NDArray[np.int64], NDArra
     return leaked, kept
 
 
-def _frechet(space: Encoder, samples: Images, train: Images, held_out: Images | None) -> dict[str, Any]:
-    """Squared Frechet distances between the three sets, where each has two images or more."""
-    sets = {"samples": samples, "train": train} | ({} if held_out is None else {"held_out": held_out})
-    known = {}
-    values: dict[str, Any] = dict.fromkeys(COMPARED)
-    with progress.task("Frechet distances", total=len(sets) + len(COMPARED)) as advance:
-        for name, images in sets.items():
-            if len(images) > 1:
-                known[name] = moments(space(images).numpy())
-            advance(1)
-        for name, (first, second) in COMPARED.items():
-            if first in known and second in known:
-                values[name] = frechet_distance(known[first], known[second])
-            advance(1)
-    return values | {"space": space.name, "n": {name: len(images) for name, images in sets.items()}}
+def _most_like(by_space: Mapping[str, Floats], found: Found, identical: Integers) -> Integers:
+    """The nearest training image of each sample, in the space of its largest surprise."""
+    spaces = list(by_space)
+    nearest = np.stack([found[space].indices[:, 0] for space in spaces])
+    chosen = np.argmax([by_space[space] for space in spaces], axis=0)
+    like = np.asarray(nearest[chosen, np.arange(nearest.shape[1])])
+    like[identical] = found["pixel"].indices[identical, 0]
+    return like
+
+
+def _beside(detector: Detector, found: Found) -> NDArray[np.bool_]:
+    """Whether a training image nearest to each sample is among those left out in turn."""
+    chosen = detector.first[detector.left_out]
+    nearest = np.stack([matches.indices[:, 0] for matches in found.values()])
+    return np.asarray(np.isin(nearest, chosen).any(0))

@@ -2,35 +2,52 @@
 
 If a sample were one more held-out image, its statistic would be equally likely to take any rank among theirs. So
 
-    p = (1 + #{held-out statistics <= that of the sample}) / (n + 1)
+    p = (1 + #{held-out statistics as large as that of the sample}) / (h + 1)
 
 is a valid p-value for "no nearer to the training set than a new image is", whatever the data and the dimension; it
-is never below 1 / (n + 1). Benjamini and Hochberg's rule then keeps the expected share of false discoveries among
+is never below 1 / (h + 1). Benjamini and Hochberg's rule then keeps the expected share of false discoveries among
 the flagged samples at or below alpha, also though all samples share one held-out set (Bates and others, "Testing
 for outliers with conformal p-values", 2023).
+
+Where there are no held-out images, training images left out in turn take their place. Were the sample one of them,
+the training image nearest to it would have it for a neighbor; so where that image is among those left out, it counts
+as one as large.
+
+A list of m samples can be flagged only when m alpha / n >= 1 / (h + 1): :func:`shortest_list`.
 """
+
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-__all__ = ["discoveries", "p_values"]
+__all__ = ["discoveries", "p_values", "shortest_list"]
+
+Floats = NDArray[np.float64]
 
 
-def p_values(statistic: NDArray[np.float64], control: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of held-out statistics, the sample's own counted in, that are as small as the sample's.
+def p_values(statistic: Floats, control: Floats, extra: NDArray[np.bool_] | None = None) -> Floats:
+    """The share of controls, the sample itself counted in, that look as much like a copy as the sample.
 
     Args:
-        statistic: (n,) of the samples; small means near to a training image.
+        statistic: (n,) of the samples; large means copy.
         control: (h,) of held-out images.
+        extra: (n,) for each sample whether one more control counts as large.
 
     Returns:
         (n,) in [1 / (h + 1), 1]. Ties count against the sample's being a copy.
     """
-    below = np.searchsorted(np.sort(control), statistic, side="right")
-    return (1 + below) / (len(control) + 1)
+    larger = len(control) - np.searchsorted(np.sort(control), statistic, side="left")
+    p: Floats = (1 + larger + (0 if extra is None else extra)) / (len(control) + 1)
+    return np.minimum(p, 1.0)
 
 
-def discoveries(p: NDArray[np.float64], alpha: float) -> NDArray[np.int64]:
+def discoveries(p: Floats, alpha: float) -> NDArray[np.int64]:
     """Indices that Benjamini and Hochberg's rule flags at false discovery rate ``alpha``, in ascending order."""
     return np.flatnonzero(false_discovery_control(p) <= alpha)
+
+
+def shortest_list(samples: int, controls: int, alpha: float) -> int:
+    """How many samples, all nearer than every control, it takes to flag any."""
+    return ceil(samples / (alpha * (controls + 1)) - 1e-9)

@@ -1,4 +1,4 @@
-"""The ratio test: a sample is called memorized when its nearest training image stands out among the others.
+"""Distances to the distinct images of a training set, and the ratio test: does the nearest one stand out?
 
 With d1 and d2 the Euclidean distances (unsquared) to the nearest and to the second *distinct* nearest training image,
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
 from smoothscore.errors import InputError
+from smoothscore.memorization.protocol import LOOSE, STRICT
 from smoothscore.neighbors import Search
 
-__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches"]
+__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches", "distinct"]
 
-LOOSE = 2 / 3
-STRICT = 1 / 3
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,24 @@ class Matches:
     Attributes:
         indices: (n, k) int64 into the training set, nearest first; of identical images the first.
         distances: (n, k) float64, unsquared; in pixel space in the units of [-1, 1].
+        spacing: (n,) distance from the nearest training image to the training image next to it, or None where it
+            was not measured.
     """
 
-    indices: NDArray[np.int64]
-    distances: NDArray[np.float64]
+    indices: Integers
+    distances: Floats
+    spacing: Floats | None = None
 
     @property
-    def ratio(self) -> NDArray[np.float64]:
+    def ratio(self) -> Floats:
         """d1 / d2 in [0, 1]: (n,)."""
         first, second = self.distances[:, 0], self.distances[:, 1]
         return np.divide(first, second, out=np.zeros_like(first), where=first > 0)
+
+    def at(self, rows: Integers) -> "Matches":
+        """Those of some of the images only."""
+        spacing = None if self.spacing is None else self.spacing[rows]
+        return Matches(self.indices[rows], self.distances[rows], spacing)
 
 
 class CopyTest:
@@ -51,26 +60,71 @@ class CopyTest:
     Args:
         train: the training images.
         space: where distances are measured.
+        expected: how many images will be asked about in all, if known; preparing for many takes longer.
+        first: indices of the distinct training images, if known.
 
     Raises:
         InputError: fewer than two distinct training images.
     """
 
-    def __init__(self, train: ImageSet | Tensor, space: Encoder) -> None:
+    def __init__(
+        self, train: ImageSet | Tensor, space: Encoder, expected: int = 0, first: Integers | None = None
+    ) -> None:
         self.space = space
-        self.first = _first_of_each(train)
+        self.name = space.name
+        self.first = distinct(train)[0] if first is None else first
         if len(self.first) < 2:
             raise InputError("The training set has fewer than two distinct images; the ratio test needs two.")
-        self._search = Search(space.place(train)[self.first])
+        self.place = space.place(train)[self.first]
+        self._search = Search(self.place, expected)
+        self._nearest = np.full((len(self.first), 2), -1)
+        self._apart = np.full((len(self.first), 2), np.nan)
 
-    def __call__(self, images: ImageSet | Tensor, k: int = 2) -> Matches:
-        """The ``k`` nearest distinct training images of each image, or all if they are fewer."""
+    def __call__(self, images: ImageSet | Tensor, k: int = 2, spaced: bool = False) -> Matches:
+        """The ``k`` nearest distinct training images of each image, or all if they are fewer.
+
+        With ``spaced`` the spacing of the nearest one is measured, too, which takes a training set of three or more.
+        """
         found = self._search(self.space.place(images), min(k, len(self.first)))
-        return Matches(self.first[found.indices.numpy()], found.distances.numpy())
+        indices = found.indices.numpy()
+        spacing = self.spacing(indices[:, 0]) if spaced and len(self.first) > 2 else None
+        return Matches(self.first[indices], found.distances.numpy(), spacing)
+
+    def leave_one_out(self, chosen: Integers, k: int) -> Matches:
+        """The same for distinct training images, number ``chosen`` (m,) of them, each left out of the training set.
+
+        Takes three distinct images or more.
+        """
+        found = self._search(self.place[chosen], min(k + 1, len(self.first)))
+        indices, distances = found.indices.numpy(), found.distances.numpy()
+        own = indices == chosen[:, None]
+        own[~own.any(1), -1] = True
+        width = indices.shape[1] - 1
+        indices, distances = indices[~own].reshape(-1, width), distances[~own].reshape(-1, width)
+        return Matches(self.first[indices], distances, self.spacing(indices[:, 0], chosen))
+
+    def spacing(self, members: Integers, left_out: Integers | None = None) -> Floats:
+        """Distance (m,) from distinct training images, by number, to the one next to each that is not left out."""
+        new = np.unique(members[self._nearest[members, 0] < 0])
+        if len(new):
+            found = self._search(self.place[new], 3)
+            near, far = found.indices.numpy(), found.distances.numpy()
+            own = near == new[:, None]
+            own[~own.any(1), -1] = True
+            self._nearest[new] = near[~own].reshape(-1, 2)
+            self._apart[new] = far[~own].reshape(-1, 2)
+        second = np.zeros(len(members), dtype=np.int64)
+        if left_out is not None:
+            second[self._nearest[members, 0] == left_out] = 1
+        apart: Floats = self._apart[members, second]
+        return apart
 
 
-def _first_of_each(images: ImageSet | Tensor) -> NDArray[np.int64]:
-    """Index of the first of each distinct image, ascending."""
+def distinct(images: ImageSet | Tensor) -> tuple[Integers, Integers]:
+    """Index of the first of each distinct image (u,), ascending, and how often that image is there (u,)."""
     if isinstance(images, ImageSet):
-        return images.distinct()[0]
-    return np.sort(np.unique(images.flatten(1).cpu().numpy(), axis=0, return_index=True)[1])
+        first, group = images.distinct()
+        return first, np.bincount(group)
+    _, first, times = np.unique(images.flatten(1).cpu().numpy(), axis=0, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return first[order], times[order]

@@ -1,23 +1,24 @@
-"""How an audit reads: its verdict in words, and the page with the pairs that a person should look at."""
+"""How an audit reads: its verdict in words, and the page with the evidence."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from smoothscore.data import ImageSet, to_images
-from smoothscore.memorization.frechet import COMPARED
+from smoothscore.data import ImageSet
+from smoothscore.memorization.pairs import pairs
+from smoothscore.memorization.protocol import TAIL_SHARE, VERSION
+from smoothscore.memorization.published import TESTS
+from smoothscore.memorization.quality import COMPARED, FEW
 from smoothscore.report.figures import histogram
-from smoothscore.report.page import Block, Fact, Facts, Figure, Gallery, Group, Picture, Section, Table, Text
+from smoothscore.report.page import Block, Cell, Fact, Facts, Figure, Section, Table, Text
 
 if TYPE_CHECKING:
-    from smoothscore.memorization.audit import Audit
+    from smoothscore.memorization.verdict import Audit
 
 __all__ = ["lead", "sections", "summary"]
 
-PAIRS = 48
+ROWS = 30  # of the table of training images
 
 DEFINITIONS = {
     "memorized fraction": "Share of samples whose distance to the nearest training image is less than the threshold "
@@ -25,42 +26,62 @@ DEFINITIONS = {
     "held-out fraction": "The same share among real images that the model was not trained on: what chance and "
     "likeness among the images give without any copying.",
     "excess": "Memorized fraction minus held-out fraction, with a 95 % interval for two independent shares.",
-    "flagged": "Samples whose ratio is smaller than held-out images' ratios are, chosen so that on average at most "
-    "the stated share of them are no copies.",
+    "flagged": "Samples more surprisingly near to one training image than held-out images are, chosen so that on "
+    "average at most the stated share of them are no copies; and those identical to a training image.",
+    "excess by surprise": "Share of samples as surprising as the 1 % most surprising held-out images, minus that 1 %, "
+    "with a 95 % interval: an estimate of the share of copies in any of the spaces looked into.",
     "Frechet distance": "Squared Frechet distance between two sets, each summed up by mean and covariance in the "
     "space named. Not the FID unless the space is Inception's; it depends on the numbers of images.",
+    "bias": "The distance at half the number of images minus the distance: about what the small number adds to it.",
+    "isolation": "Share of training images, out of some drawn at random, that have a nearer neighbor than this one.",
 }
 
 
 def lead(audit: "Audit") -> str:
-    """The verdict in two sentences at most."""
-    rate = audit.memorized_fraction
-    first = (
-        f"{rate.count} of {rate.n} samples ({float(rate):.1%}) have a nearest training image at less than "
-        f"{audit.threshold:.3g} times the distance of the next one."
+    """The verdict with its certainty, in two sentences or three."""
+    n, flagged, tail = len(audit.ratio), audit.flagged, audit.tail_excess
+    if flagged is None or tail is None:
+        rate = audit.memorized_fraction
+        return (
+            f"{rate.count} of {n} samples ({float(rate):.1%}) have a nearest training image at less than "
+            f"{audit.threshold:.3g} times the distance of the next one. Without held-out images, and with so few "
+            "training images, it cannot be said how many of them real images would show too."
+        )
+    first = f"{len(flagged)} of {n} samples are flagged as copies of training images"
+    if len(flagged):
+        if len(audit.identical):
+            first += f", {len(audit.identical)} of them identical to one"
+        first += f"; on average at most {audit.alpha:.0%} of a list made this way are mistaken"
+    more = "more" if tail.low > 0 else "fewer" if tail.high < 0 else "not distinguishably more"
+    control = "held-out real images" if audit.held_out is not None else "training images left out in turn"
+    second = (
+        f"Among the samples there are {more} close matches than among {control}: {tail.value:+.1%}, with a 95 % "
+        f"interval from {tail.low:+.1%} to {tail.high:+.1%}."
     )
-    excess, control, flagged = audit.excess, audit.held_out_fraction, audit.flagged
-    if excess is None or control is None or flagged is None:
-        return f"{first} Without held-out images it cannot be said how many of them real images would show too."
-    verdict = "more than" if excess.low > 0 else "less than" if excess.high < 0 else "not distinguishably more than"
-    found = f"{len(flagged)} are flagged as copies at a false discovery rate of {audit.alpha:.0%}"
-    return f"{first} That is {verdict} among held-out real images ({float(control):.1%}); {found}."
+    if audit.held_out is None:
+        second += " No held-out images were given, so this certainty is approximate."
+    return f"{first}. {second}"
 
 
 def summary(audit: "Audit") -> list[tuple[str, str]]:
     """The verdict for a terminal."""
-    control, excess, flagged = audit.held_out_fraction, audit.excess, audit.flagged
-    lines = [
-        ("memorized", f"{audit.memorized_fraction}, ratio < {audit.threshold:.3g} in {audit.test.space.name} space"),
+    control, excess, flagged, tail = audit.held_out_fraction, audit.excess, audit.flagged, audit.tail_excess
+    lines = []
+    if flagged is not None:
+        identical = f", {len(audit.identical)} of them identical to one" if len(audit.identical) else ""
+        lines.append(("flagged", f"{len(flagged)} at a false discovery rate of {audit.alpha:.0%}{identical}"))
+    lines += [
+        ("memorized", f"{audit.memorized_fraction}, ratio < {audit.threshold:.3g} in {audit.detector.main} space"),
         ("held-out", "no held-out images: no control" if control is None else str(control)),
         ("excess", "unknown without held-out images" if excess is None else str(excess)),
-        ("mean ratio", f"{audit.ratio.mean():.3f}, smallest {audit.ratio.min():.3f}"),
     ]
-    if flagged is not None:
-        lines.append(("flagged", f"{len(flagged)} at a false discovery rate of {audit.alpha:.0%}"))
+    if tail is not None:
+        lines.append(("by surprise", f"{tail} more than the top {TAIL_SHARE:.0%} of the control"))
+    lines.append(("mean ratio", f"{audit.ratio.mean():.3f}, smallest {audit.ratio.min():.3f}"))
     if len(audit.leaked):
         lines.append(("leaked", f"{len(audit.leaked)} held-out images are training images, left out"))
-    return [*lines, ("Frechet", _frechet_line(audit))]
+    lines += [("look", finding) for finding in audit.findings]
+    return [*lines, ("Frechet", _frechet_line(audit)), ("protocol", VERSION)]
 
 
 def _frechet_line(audit: "Audit") -> str:
@@ -71,24 +92,32 @@ def _frechet_line(audit: "Audit") -> str:
 
 def sections(audit: "Audit") -> Sequence[Section]:
     """The body of the report."""
-    return [
+    parts = [
         Section("Verdict", [_facts(audit), *_warnings(audit)]),
-        Section("Nearest pairs", [_gallery(audit)]),
-        Section("All samples", [*_histograms(audit)]),
-        Section("Distribution", [_frechet_table(audit)]),
+        Section("Most suspicious samples", [pairs(audit)]),
+        Section("All samples", _histograms(audit)),
+        Section("Copied training images", [*_sources(audit), *_classes(audit)]),
+        Section("How each test voted", [_votes(audit), *_disagreement(audit), _others(audit)]),
+        Section("Distribution", [_quality(audit)]),
         Section("Method and limits", [Text(_method(audit))]),
     ]
+    return [part for part in parts if part.blocks]
 
 
 def _facts(audit: "Audit") -> Facts:
     rate, control, excess, flagged = audit.memorized_fraction, audit.held_out_fraction, audit.excess, audit.flagged
-    facts = [_fact("memorized fraction", f"{float(rate):.1%}", f"{rate.low:.1%} to {rate.high:.1%}, n = {rate.n}")]
-    if control is not None and excess is not None and flagged is not None:
+    facts = []
+    if flagged is not None:
+        facts.append(_fact("flagged", len(flagged), f"at a false discovery rate of {audit.alpha:.0%}"))
+    tail = audit.tail_excess
+    if tail is not None:
+        facts.append(_fact("excess by surprise", f"{tail.value:+.1%}", f"{tail.low:+.1%} to {tail.high:+.1%}"))
+    facts.append(_fact("memorized fraction", f"{float(rate):.1%}", f"{rate.low:.1%} to {rate.high:.1%}, n = {rate.n}"))
+    if control is not None and excess is not None:
         ends = f"{control.low:.1%} to {control.high:.1%}, n = {control.n}"
         facts += [
             _fact("held-out fraction", f"{float(control):.1%}", ends),
             _fact("excess", f"{excess.value:+.1%}", f"{excess.low:+.1%} to {excess.high:+.1%}"),
-            _fact("flagged", len(flagged), f"at a false discovery rate of {audit.alpha:.0%}"),
         ]
     return Facts(facts)
 
@@ -98,86 +127,191 @@ def _fact(label: str, value: str | int, detail: str) -> Fact:
 
 
 def _warnings(audit: "Audit") -> list[Block]:
-    notes: list[Block] = []
-    if audit.held_out_ratio is None:
-        notes.append(Text("No held-out images were given, so there is no control and no p-value.", "warning"))
-    if len(audit.leaked):
-        text = f"{len(audit.leaked)} held-out images are training images; they were left out of the control."
-        notes.append(Text(text, "warning"))
-    return notes
-
-
-def _gallery(audit: "Audit") -> Block:
-    shape = audit.samples.shape if isinstance(audit.samples, ImageSet) else audit.samples.shape[1:]
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        return Text("The data are not images, so no pairs are shown.", "note")
-    worst = np.argsort(audit.ratio, kind="stable")[:PAIRS]
-    samples = _pixels(audit.samples, worst)
-    nearest = _pixels(audit.train, audit.neighbors[worst, 0])
-    second = _pixels(audit.train, audit.neighbors[worst, 1])
-    groups = [
-        Group(
-            [
-                Picture(samples[row], f"sample {index}"),
-                Picture(nearest[row], f"train {audit.neighbors[index, 0]}"),
-                Picture(second[row], f"train {audit.neighbors[index, 1]}"),
-            ],
-            _pair_caption(audit, index),
+    notes = list(audit.findings)
+    if audit.held_out is None:
+        notes.append(
+            "No held-out images were given. Training images left out in turn took their place: near duplicates among "
+            "them hide copies, a model that merely draws typical images cannot be told from one that copies a "
+            "little, and the error rates are approximate."
         )
-        for row, index in enumerate(worst)
-    ]
-    caption = "The samples of smallest ratio, each beside its nearest and second distinct nearest training image."
-    return Gallery(groups, caption)
-
-
-def _pair_caption(audit: "Audit", index: int) -> str:
-    first, second = audit.distances[index, :2]
-    text = f"ratio {audit.ratio[index]:.3f} = {first:.3g} / {second:.3g}"
-    if audit.p_values is not None and audit.flagged is not None:
-        text += f", p = {audit.p_values[index]:.2g}{', flagged' if index in audit.flagged else ''}"
-    return text
-
-
-def _pixels(images: ImageSet | Tensor, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-    chosen = images if isinstance(images, ImageSet) else to_images(images[index])
-    return chosen.take(index if chosen is images else np.arange(len(index)))
+    if len(audit.leaked):
+        notes.append(f"{len(audit.leaked)} held-out images are training images; they were left out of the control.")
+    near = audit.near_leaks
+    if isinstance(audit.held_out, ImageSet) and 0 < len(near) < len(audit.held_out) / 20:
+        names = ", ".join(audit.held_out.names[i] for i in near[:5]) + (", ..." if len(near) > 5 else "")
+        notes.append(
+            f"{len(near)} held-out images have a ratio below 1/3, as if they were training images in another form "
+            f"({names}). If they are, remove them from the held-out images: they hide copies."
+        )
+    shortest = audit.shortest_list
+    if shortest is not None and shortest > 1:
+        notes.append(
+            f"With {len(audit.ratio):,} samples and a control of {0 if audit.control is None else len(audit.control):,}"
+            f" images, fewer than {shortest:,} copies that are not identical cannot be told from chance at this rate; "
+            "more held-out images lower that number."
+        )
+    return [Text(note, "warning") for note in notes]
 
 
 def _histograms(audit: "Audit") -> list[Figure]:
+    control = {} if audit.control is None else {_control_name(audit): audit.control}
+    passed = np.isfinite(audit.cut)
+    shown = {name: np.minimum(values, 60) for name, values in ({"samples": audit.surprise} | control).items()}
+    surprise = histogram(
+        shown,
+        x_label="surprise, nats (60 stands for all beyond)",
+        marks={"flagged from here": min(audit.cut, 60)} if passed else {},
+    )
     ratios = {"samples": audit.ratio}
     if audit.held_out_ratio is not None:
         ratios["held-out images"] = audit.held_out_ratio
     drawing = histogram(ratios, x_label="ratio d1 / d2", marks={"threshold": audit.threshold})
-    caption = "Distance to the nearest over that to the second distinct nearest training image."
-    return [Figure(drawing, caption, f"Histogram of the ratios of {' and '.join(ratios)}.")]
-
-
-def _frechet_table(audit: "Audit") -> Table:
-    found, counts = audit.frechet, audit.frechet["n"]
-    rows = [
-        [f"{first} and {second}".replace("_", "-"), found[key], counts[first], counts[second]]
-        for key, (first, second) in COMPARED.items()
-        if found[key] is not None
+    return [
+        Figure(
+            surprise,
+            "How surprisingly near each image is to one training image, over all spaces looked into.",
+            f"Histogram of the surprise of {' and '.join(shown)}.",
+        ),
+        Figure(
+            drawing,
+            f"Distance to the nearest over that to the second distinct nearest training image, in "
+            f"{audit.detector.main} space.",
+            f"Histogram of the ratios of {' and '.join(ratios)}.",
+        ),
     ]
-    note = "The distance shrinks as the numbers of images grow; compare only values at the same numbers."
+
+
+def _control_name(audit: "Audit") -> str:
+    return "held-out images" if audit.held_out is not None else "training images left out"
+
+
+def _sources(audit: "Audit") -> list[Block]:
+    found = audit.sources
+    if not found:
+        return [Text("No sample is flagged, so no training image is counted as copied.")]
+    rows: list[list[Cell]] = [
+        [
+            f"{source.index} ({source.name})",
+            source.label,
+            len(source.copies),
+            ", ".join(map(str, source.copies[:8])) + (", ..." if len(source.copies) > 8 else ""),
+            source.repeats,
+            source.isolation,
+        ]
+        for source in found[:ROWS]
+    ]
+    once = sum(source.repeats > 1 for source in found)
+    note = f"{len(found):,} training images are copied, {once:,} of them stand in the training set more than once."
+    if len(found) > ROWS:
+        note += f" The {ROWS} most copied are shown; the JSON file has all."
+    return [
+        Table(
+            ["training image", "class", "copies", "samples", "times in the set", "isolation"],
+            rows,
+            caption="Training images that flagged samples are nearest to",
+            note=note,
+            definitions={"isolation": DEFINITIONS["isolation"]},
+        )
+    ]
+
+
+def _classes(audit: "Audit") -> list[Block]:
+    rows: list[list[Cell]] = [
+        [row["name"], row["train"], row["samples"], row["flagged"], row["sources"]] for row in audit.classes
+    ]
+    columns = ["class", "training images", "samples nearest to it", "flagged", "training images copied"]
+    return [Table(columns, rows, caption="By class of the training image")] if rows else []
+
+
+def _votes(audit: "Audit") -> Table:
+    flagged = np.zeros(len(audit.ratio), dtype=bool)
+    flagged[audit.identical if audit.flagged is None else audit.flagged] = True
+    rows: list[list[Cell]] = [["calibrated (flagged)", int(flagged.sum()), f"{flagged.mean():.2%}", "", ""]]
+    for name, vote in audit.literature.votes.items():
+        rates = vote.rates()
+        held = "–" if rates["held_out"] is None else f"{rates['held_out']:.2%}"
+        both = int((vote.samples & flagged).sum())
+        rows.append([name, int(vote.samples.sum()), f"{rates['samples']:.2%}", held, both])
     return Table(
-        ["sets", "Frechet distance", "n of the first", "n of the second"],
+        ["test", "samples", "share of the samples", "share of held-out images", "also flagged"],
         rows,
-        caption=f"Squared Frechet distances in {found['space']} space",
-        note=note,
-        definitions={"Frechet distance": DEFINITIONS["Frechet distance"]},
+        caption="Samples that each test calls copies",
+        note="A share among held-out images is a test's rate of false alarms. Only the calibrated test controls it.",
+        definitions=TESTS,
     )
 
 
+def _disagreement(audit: "Audit") -> list[Block]:
+    flags = {name: vote.samples for name, vote in audit.literature.votes.items()}
+    names = [name for name, flag in flags.items() if flag.any()]
+    if len(names) < 2:
+        return []
+    rows: list[list[Cell]] = [[name, *(int((flags[name] & ~flags[other]).sum()) for other in names)] for name in names]
+    caption = "Samples that the test of the row calls copies and that of the column does not"
+    return [Table(["test", *names], rows, caption=caption)]
+
+
+def _others(audit: "Audit") -> Table:
+    found = audit.literature
+    rows: list[list[Cell]] = [
+        ["AuthPct", *(None if share is None else f"{share:.1%}" for share in found.authentic)],
+        ["top-K entropy, mean, nats", *found.entropy],
+        ["C_T (below −3: copies)", found.c_t, None],
+        ["memorization-informed Frechet distance", found.informed_frechet, None],
+    ]
+    note = "A dash: not defined here, or it needs held-out images, or features (an encoder other than pixel)."
+    return Table(["statistic", "samples", "held-out images"], rows, caption="Statistics of whole sets", note=note)
+
+
+def _quality(audit: "Audit") -> Table:
+    names = ("frechet", "frechet_bias", "kid", "precision", "recall", "density", "coverage")
+    rows: list[list[Cell]] = []
+    for key, (first, second) in COMPARED.items():
+        if key in audit.literature.quality:
+            found = audit.literature.quality[key]
+            rows.append([f"{first} to {second}".replace("_", "-"), found["n"], *(found.get(name) for name in names)])
+    note = "All values depend on n; the row of held-out images shows what new real images reach at their n."
+    few = [row for row in audit.literature.quality.values() if row["n"] < FEW]
+    if few:
+        note += f" n below {FEW:,} is small: a large part of such a Frechet distance is bias."
+    ratio = _ratio(audit)
+    if ratio is not None:
+        note += (
+            f" Frechet distance to held-out over that to training images: {ratio:.3f}; above 1, nearer to the latter."
+        )
+    return Table(
+        ["sets", "n of each", "Frechet distance", "bias", "KID", "precision", "recall", "density", "coverage"],
+        rows,
+        caption=f"Samples as a distribution, in {audit.literature.space} space",
+        note=note,
+        definitions={"Frechet distance": DEFINITIONS["Frechet distance"], "bias": DEFINITIONS["bias"]},
+    )
+
+
+def _ratio(audit: "Audit") -> float | None:
+    train, held_out = audit.frechet["to_train"], audit.frechet["to_held_out"]
+    return held_out / train if train and held_out is not None else None
+
+
 def _method(audit: "Audit") -> str:
+    alarms = audit.false_alarms
     return (
-        f"Distances are Euclidean in {audit.test.space.name} space, unsquared, computed exactly. The ratio of a sample "
-        "is its distance to the nearest training image over that to the second distinct nearest one; identical "
-        f"training images count once. A sample counts as memorized when the ratio is below {audit.threshold:.3g}. "
-        "Rates at different thresholds do not compare.\n\n"
-        "The p-value of a sample is the share of held-out images, itself counted in, whose ratio is as small. "
-        "It is valid when held-out and training images come from one source. Flags follow Benjamini and Hochberg.\n\n"
-        "A copy that was flipped, shifted or recolored can be far away in pixel space and is then not found. "
-        "A small ratio says that one training image is much nearer than all others, not that a person would see "
-        "the same picture: look at the pairs."
+        f"Protocol {VERSION}. Distances are Euclidean in {audit.detector.main} space, unsquared, computed exactly. The "
+        "ratio of a sample is its distance to the nearest training image over that to the second distinct nearest "
+        "one; identical training images count once. A sample counts as memorized when the ratio is below "
+        f"{audit.threshold:.3g}. Rates at different thresholds do not compare.\n\n"
+        f"The calibrated test looks into these spaces: {', '.join(audit.detector.tests)}. In each it compares the "
+        "nearest distance with the distances around the sample, with their spread, and with the distances around the "
+        "training image; each comparison is ranked among training images left out in turn, and the surprise is the "
+        "largest of all. Aligned images are compared over mirror images, shifts of up to 3 of 32 pixels, crops and "
+        "changes of brightness and contrast.\n\n"
+        "The p-value of a sample is the share of held-out images, itself counted in, whose surprise is as large. "
+        "It is valid when held-out and training images come from one source and the model saw none of the held-out "
+        "ones. Flags follow Benjamini and Hochberg; samples equal to a training image value by value are flagged "
+        "whatever the p-value."
+        + ("" if alarms is None else f" As a filter, this rule drops about {alarms:.2%} of new real images.")
+        + "\n\nA small part of a training image pasted into a new one is mostly not found, nor is a copy turned around "
+        "or recolored. Copies of an image that has dozens of near duplicates look like images from a dense region. A "
+        "flag says that one training image is nearer than chance explains, not that a person would see the same "
+        "picture: look at the pairs, mark them, and save the marks."
     )

@@ -15,16 +15,9 @@ from numpy.typing import NDArray
 
 from smoothscore.errors import InputError
 
-__all__ = ["COMPARED", "Moments", "frechet_distance", "moments"]
+__all__ = ["Moments", "frechet_distance", "moments"]
 
 ROWS = 8192
-
-# The comparisons of an audit, by name.
-COMPARED = {
-    "to_train": ("samples", "train"),
-    "to_held_out": ("samples", "held_out"),
-    "reference": ("train", "held_out"),
-}
 
 
 @dataclass(frozen=True)

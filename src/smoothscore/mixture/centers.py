@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PIXEL_SCALE", "Centers"]
 
 PIXEL_SCALE = 127.5
-CHUNK = 512  # centers read at a time
+CHUNK = 256  # centers read at a time: in float32 they and the queries stay in the cache
 
 
 class Centers(nn.Module):
@@ -62,7 +62,9 @@ class Centers(nn.Module):
             self.values = None
         if self.count == 0:
             raise InputError("There are no centers; pass at least one image.")
-        prior = torch.zeros(self.count, dtype=torch.float64) if log_weights is None else log_weights.double()
+        device = source.device if isinstance(source, Tensor) else torch.device("cpu")
+        prior = torch.zeros(self.count, device=device) if log_weights is None else log_weights.detach()
+        prior = prior.to(device, torch.float64)
         if prior.shape != (self.count,) or torch.isnan(prior).any() or prior.isposinf().any():
             raise InputError(f"log_weights must be {self.count} numbers below infinity, one for each center.")
         self.uniform = bool((prior == prior[0]).all())
@@ -122,13 +124,13 @@ class Centers(nn.Module):
         """
         self.work += work
         made = "index" in self.__dict__
-        return self.index if made or self.work > 768 * self.count + 7 * self.dim**2 else None
+        return self.index if made or self.work > 768 * (self.count + 8 * 4096) else None
 
     @cached_property
     def spread(self) -> float:
         """Mean squared distance of the centers from their mean, estimated from at most 1,024 of them."""
-        chosen = torch.randperm(self.count, generator=torch.Generator().manual_seed(0))[:1024].to(self.device)
-        return float(self.rows(chosen).var(0, unbiased=False).sum())
+        chosen = torch.randperm(self.count, generator=torch.Generator().manual_seed(0), device="cpu")[:1024]
+        return float(self.rows(chosen.to(self.device)).var(0, unbiased=False).sum())
 
     def raw(self, start: int, stop: int) -> Tensor:
         """Stored rows ``start`` to ``stop`` as they are: (n, dim), uint8 or floating point."""

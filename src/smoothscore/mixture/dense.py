@@ -1,179 +1,234 @@
 r"""Sums over all centers, for queries whose weight lies on many of them.
 
-One pass reads each chunk of centers once: a product for S (see :mod:`smoothscore.mixture.products`), weights
-relative to the largest so far, and a product for the mean; a chunk whose weights are all negligible takes no second
-product. Then the heaviest weights are taken again from exact distances.
+One pass reads each chunk of centers once: a product for :math:`S_j=x\cdot\mu_j-\tfrac12\|\mu_j\|^2`, weights relative
+to a center of much weight seen so far, and a product for the mean, of those rows only whose weight is not negligible
+for every query. Nothing is kept of a chunk but its sums.
 
-What float32 leaves of rounding is measured, not assumed: a few centers' S are compared with exact ones. Errors
-e of S that are independent from center to center, of root mean square :math:`\tau`, move the mean D by
+What float32 leaves of rounding depends on the order of the additions, and the bounds that hold for every order are
+a hundred times too wide. So it is measured: one center is drawn from the posterior itself in each of some chunks, and
+its S compared with an exact one. Errors e of S move the mean D, to first order and whatever their dependence, by
 
 .. math::
-    \mathrm E\|\delta D\|^2=\kappa^2\tau^2\sum_jw_j^2\|\mu_j-D\|^2
-    \le\kappa^2\tau^2\,w_{max}\operatorname{tr Cov}_w(\mu),
+    \|\delta D\|=\kappa\,\Big\|\sum_jw_je_j(\mu_j-D)\Big\|
+    \le\kappa\sqrt{\textstyle\sum_jw_je_j^2}\;\sqrt{\operatorname{tr Cov}_w(\mu)}
 
-the sum running over the weights that were not taken again. Queries where this is too large are named.
+(Cauchy and Schwarz; an error common to all centers moves nothing and is left out), and the draws estimate the first
+root. Queries where this is too large are named.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import CHUNK, Centers
 from smoothscore.mixture.kernels import Kernel
-from smoothscore.mixture.pairs import Moments, accumulate, differences
-from smoothscore.mixture.products import PIECE, Table, chunk_products
+from smoothscore.mixture.pairs import Moments, differences
+from smoothscore.mixture.products import Table, chunk_products
 
 __all__ = ["dense"]
 
-HEAVY = 1 / 64  # weights from which on exact distances are taken
-SAMPLES = 16  # centers whose exact distances tell the rounding error
-SLAB = 8 * CHUNK  # rows of the table weighed at a time
-LINEAR = 2.0**-6  # errors of the logits up to which the estimate of the mean's error is trusted
+FEW = 8  # queries up to which a step costs more than its products with a chunk
+DRAWS = 24  # chunks in which a center is drawn to measure the rounding error
+LINEAR = 2.0**-6  # errors of the logits up to which the first order is trusted
+LOGARITHM = 1 / 30  # of the target is what the log mass may be off, relative to itself or to 1
+ROOM = 8.0  # nats by which a weight may exceed its reference before another one is taken
 LEAST = {torch.float32: -80.0, torch.float64: -700.0}  # logits below are slow to exponentiate, and nothing
 
 
+@dataclass
+class Reference:
+    """For each of B queries, a center that weights are taken relative to.
+
+    Attributes:
+        s: (B,) its S, as it stands among those that it is compared with.
+        base: (B, 1) float64, the squared distance that belongs to it.
+        prior, level: (B,) float64, its log prior weight and its log weight, prior included.
+    """
+
+    s: Tensor
+    base: Tensor
+    prior: Tensor
+    level: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, s: Tensor, prior: Tensor, kernel: Kernel) -> "Reference":
+        """From S and the log prior weights (B,)."""
+        base = (x.square().sum(1) - 2 * s.double()).clamp_min(0)[:, None]
+        return cls(s, base, prior, kernel.log_weight(base)[:, 0] + prior)
+
+
+@dataclass
+class Drawn:
+    """A center drawn from the posterior in one chunk, for each query: (B,) rows, their S, log mass of the chunk."""
+
+    center: Tensor
+    s: Tensor
+    mass: Tensor
+
+
 def dense(
-    x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, target: float, table: Table | None = None
+    x: Tensor,
+    centers: Centers,
+    kernel: Kernel,
+    dtype: torch.dtype,
+    target: float,
+    negligible: float,
+    curved: bool,
+    table: Table | None = None,
 ) -> tuple[Moments, Tensor]:
     """Moments for queries x (B, d) in float64, computed in ``dtype``.
 
     Args:
         target: relative error of the mean that passes.
-        table: S in ``dtype``, where it has been taken already; overwritten.
+        negligible: weight of all left-out centers together, at most.
+        curved: whether the curvature is wanted.
+        table: S in ``dtype``, where it has been taken already.
 
     Returns the moments, and which queries (B,) miss the target.
 
-    Memory: one value of ``dtype`` a center and query, and a chunk of centers.
+    Memory: a chunk of centers, and its products with the queries.
     """
-    table, pulled = _accumulate(x, centers, kernel, dtype, table)
-    noise = _noise(x, centers, table)
-    base = _level(x, table.peaks.amax(0))
-    sums = _weigh(table, base, centers, kernel)
-    heaviest = _take_again(x, centers, kernel, table, base, sums, pulled)
-    weight, steep, offset, curvature, surprise = sums
-    mean = pulled / steep[:, None]
-    found = Moments(
-        mean=mean,
-        precision=steep / weight,
-        log_mass=weight.log() + centers.log_weights.max() + kernel.log_weight(base)[:, 0],
-        r2=base[:, 0] + offset / weight,
-        curvature=curvature / weight,
-        entropy=(weight.log() - surprise / weight).clamp_min(0),
-    )
-    return found, ~_passes(x, centers, found, noise, heaviest, target, dtype)
+    running = Running(x, centers, kernel, dtype, curved)
+    columns = (x / centers.scale).T.to(dtype, memory_format=torch.contiguous_format)
+    size = CHUNK if len(x) > FEW else 2 * CHUNK
+    buffer = torch.empty(size, centers.dim, dtype=dtype, device=x.device)
+    products = torch.empty(size, len(x), dtype=dtype, device=x.device)
+    floor = math.log(negligible / centers.count)
+    stride = -(-centers.count // (size * DRAWS)) * size
+    drawn: list[Drawn] = []
+    for start in range(0, centers.count, size):
+        stop = min(start + size, centers.count)
+        s = products[: stop - start] if table is None else table.values[start:stop]
+        if table is None:
+            block = centers.scaled(start, stop, buffer)
+            chunk_products(centers, columns, start, block, s)
+        logits, offset = running.relative(start, s)
+        carries = logits.amax(0) > floor
+        number = int(carries.sum())
+        if number == 0:
+            continue
+        rows = None
+        if 2 * number <= len(s):
+            rows = carries.nonzero()[:, 0]
+            logits, offset = logits[:, rows], offset[:, rows]
+            block = centers.scaled_rows(rows + start, buffer) if table is not None else block[rows]
+        elif table is not None:
+            block = centers.scaled(start, stop, buffer)
+        mass = running.add(logits, offset, block)
+        if start % stride == 0 or not drawn:
+            place = running.draw(logits)
+            row = place if rows is None else rows[place]
+            drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
+    found = running.moments()
+    if not drawn:  # NaN or infinite products
+        return found, torch.ones_like(found.r2, dtype=torch.bool)
+    return found, ~_passes(x, centers, found, _noise(x, centers, drawn), target, dtype)
+
+
+class Running:
+    """Sums over the centers so far, relative to a reference for each query.
+
+    Attributes:
+        sums: (5, B) float64 of p, p kappa, p r2, p times its log weight, and p q r2.
+        pulled: (B, d) of p kappa times the scaled centers. A constant precision is left out of both.
+    """
+
+    def __init__(self, x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool) -> None:
+        self.x, self.centers, self.kernel, self.dtype, self.curved = x, centers, kernel, dtype, curved
+        first = centers.log_weights.argmax()
+        s = (x @ centers.rows(first[None])[0] - centers.half_norms[first]).to(dtype)
+        self.reference = Reference.of(x, s, centers.log_weights[first].expand(len(x)), kernel)
+        self.sums = torch.zeros(5, len(x), dtype=torch.float64, device=x.device)
+        self.pulled = torch.zeros(len(x), centers.dim, dtype=dtype, device=x.device)
+        self.generator = torch.Generator(x.device).manual_seed(0)
+
+    def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Log weights (B, n) relative to the reference's, and squared distances less its own, from S (n, B)."""
+        logits, offset = self._relative(start, s)
+        while logits.amax() > ROOM:
+            best, row = logits.max(1)
+            more, old = best > 0, self.reference
+            prior = torch.where(more, self.centers.log_weights[start + row], old.prior)
+            new = Reference.of(self.x, torch.where(more, s.gather(0, row[None])[0], old.s), prior, self.kernel)
+            shrink = (old.level - new.level).exp()
+            self.sums *= shrink
+            self.pulled *= shrink[:, None].to(self.dtype)
+            self.reference = new
+            logits, offset = self._relative(start, s)
+        return logits, offset
+
+    def _relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor]:
+        offset = (self.reference.s - s).mul_(2).T
+        if self.centers.uniform:
+            return self.kernel.log_ratio(self.reference.base, offset), offset
+        prior = self.centers.log_weights[start : start + len(s)]
+        offset.masked_fill_(prior.isneginf(), 0)
+        more = (prior - self.reference.prior[:, None]).to(offset.dtype)
+        return self.kernel.log_ratio(self.reference.base, offset) + more, offset
+
+    def add(self, logits: Tensor, offset: Tensor, block: Tensor) -> Tensor:
+        """Add scaled centers (n, d); returns the log of their mass (B,). ``logits`` are clamped in place."""
+        kernel, base, level = self.kernel, self.reference.base, self.reference.level
+        weights = logits.clamp_min_(LEAST[self.dtype]).exp()
+        mass = weights.sum(1).double()
+        self.sums[0] += mass
+        self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
+        self.sums[3] += (weights * logits).sum(1).double() + level * mass
+        if self.curved or not kernel.constant_precision:
+            r2 = base.to(offset.dtype) + offset
+            if self.curved:
+                self.sums[4] += (weights * kernel.curvature(r2) * r2).sum(1).double()
+            if not kernel.constant_precision:
+                weights *= kernel.precision(r2)
+                self.sums[1] += weights.sum(1).double()
+        self.pulled.addmm_(weights, block)
+        return mass.log() + level
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """One of the centers for each query (B,), with probabilities proportional to the weights."""
+        uniform = torch.rand(logits.shape[1], generator=self.generator, device=logits.device, dtype=logits.dtype)
+        return (logits - (-uniform.clamp_min(1e-30).log()).log()).argmax(1)
+
+    def moments(self) -> Moments:
+        """Of all that has been added."""
+        weight, steep, r2, surprise, curvature = self.sums
+        pulled = self.pulled.double()
+        if self.kernel.constant_precision:
+            kappa = self.kernel.precision(self.reference.base)
+            steep, pulled = weight * kappa[:, 0], pulled * kappa
+        mass = weight.log() + self.reference.level
+        return Moments(
+            mean=pulled / (steep * self.centers.scale)[:, None],
+            precision=steep / weight,
+            log_mass=mass,
+            r2=r2 / weight,
+            entropy=(mass - surprise / weight).clamp_min(0),
+            curvature=curvature / weight if self.curved else None,
+        )
+
+
+def _noise(x: Tensor, centers: Centers, drawn: list[Drawn]) -> tuple[Tensor, Tensor]:
+    """Standard deviation and root mean square (B,) of the errors of S under the weights, from the draws."""
+    center, s = torch.stack([one.center for one in drawn]), torch.stack([one.s for one in drawn])
+    share = torch.softmax(torch.stack([one.mass for one in drawn]), 0)
+    query = torch.arange(len(x), device=x.device).repeat(len(drawn))
+    r2 = differences(x, centers, query, center.flatten()).view_as(s)
+    error = (x.square().sum(1) - r2) / 2 - s.double()
+    common = (share * error).sum(0)
+    return (share * (error - common).square()).sum(0).sqrt(), (share * error.square()).sum(0).sqrt()
 
 
 def _passes(
-    x: Tensor, centers: Centers, found: Moments, noise: Tensor, heaviest: Tensor, target: float, dtype: torch.dtype
+    x: Tensor, centers: Centers, found: Moments, noise: tuple[Tensor, Tensor], target: float, dtype: torch.dtype
 ) -> Tensor:
-    """Which queries (B,) have a mean whose estimated relative error is below the target."""
-    blur = found.precision * noise  # of the logits; the estimate is its first order
-    scatter = (found.r2 - (found.mean - x).square().sum(1)).clamp_min(0)
+    """Which queries (B,) have a mean and a log mass whose estimated errors are below the target."""
+    spread, size = noise
+    scatter = (found.r2 - (found.mean - x).square().sum(1)).clamp_min(0).sqrt()
     usual = (2 * centers.half_norms[centers.half_norms.isfinite()].mean()).sqrt()
     rounding = torch.finfo(dtype).eps * usual
     length: Tensor = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
-    return (blur < LINEAR) & (blur * (heaviest * scatter).sqrt() + rounding <= target * length)
-
-
-def _level(x: Tensor, values: Tensor) -> Tensor:
-    """Squared distances (B, 1) from S (B,)."""
-    return (x.square().sum(1) - 2 * values.double()).clamp_min(0)[:, None]
-
-
-def _logits(
-    table: Table, rows: slice, best: Tensor, base: Tensor, centers: Centers, kernel: Kernel
-) -> tuple[Tensor, Tensor]:
-    """Log weights (B, n) of some rows, relative to a center at ``base`` of the largest prior; r2 less the base."""
-    offset = (best - table.values[rows]).mul_(2).T
-    if centers.uniform:
-        return kernel.log_ratio(base, offset).clamp_min_(LEAST[offset.dtype]), offset
-    prior = centers.log_weights[rows] - centers.log_weights.max()
-    offset.masked_fill_(prior.isneginf(), 0)
-    return (kernel.log_ratio(base, offset) + prior.to(offset.dtype)).clamp_min_(LEAST[offset.dtype]), offset
-
-
-def _accumulate(
-    x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, table: Table | None
-) -> tuple[Table, Tensor]:
-    """The table, and the sum of the centers under weights times precisions, (B, d) float64."""
-    taken = table is not None
-    table = table or Table.empty(centers, len(x), dtype)
-    columns = (x / centers.scale).T.to(dtype, memory_format=torch.contiguous_format)
-    buffer = torch.empty(CHUNK, centers.dim, dtype=dtype, device=x.device)
-    out = torch.zeros(len(x), centers.dim, dtype=dtype, device=x.device)
-    best = out.new_full((len(x),), -torch.inf)
-    base = best[:, None].double()
-    for start in range(0, centers.count, CHUNK):
-        rows = slice(start, min(start + CHUNK, centers.count))
-        block = None if taken else centers.scaled(rows.start, rows.stop, buffer)
-        if block is not None:
-            chunk_products(centers, columns, start, block, table.values[rows])
-            table.settle(rows.start, rows.stop)
-        top = table.peaks[start // PIECE : -(-rows.stop // PIECE)].amax(0)
-        if (top > best).any():
-            top, past = torch.maximum(top, best), base
-            best, base = top, _level(x, top)
-            if past.isfinite().all():
-                out *= (kernel.log_weight(past) - kernel.log_weight(base)).exp().nan_to_num_().to(dtype)
-        if best.isneginf().any():
-            continue  # no center of weight so far
-        logits, offset = _logits(table, rows, best, base, centers, kernel)
-        if logits.amax() <= LEAST[torch.float32]:
-            continue
-        weights = logits.exp_()
-        if not kernel.constant_precision:
-            weights *= kernel.precision(base.to(dtype) + offset)
-        out.addmm_(weights, centers.scaled(rows.start, rows.stop, buffer) if block is None else block)
-    constant = kernel.precision(base) if kernel.constant_precision else 1
-    return table, out.double() * constant / centers.scale
-
-
-def _noise(x: Tensor, centers: Centers, table: Table) -> Tensor:
-    """Root mean square error (B,) of S in the table, from a few centers."""
-    chosen = centers.log_weights.isfinite().nonzero()[:, 0]
-    chosen = chosen[:: -(-len(chosen) // SAMPLES)]
-    exact = torch.stack([(x - row).square().sum(1) for row in centers.rows(chosen)])
-    error = (x.square().sum(1) - exact) / 2 - table.values[chosen].double()
-    return error.square().mean(0).sqrt()
-
-
-def _weigh(table: Table, base: Tensor, centers: Centers, kernel: Kernel) -> Tensor:
-    """Replace S by logits; sums (5, B) of p, p kappa, p (r2 - base), p q r2 and p logit."""
-    best, dtype = table.peaks.amax(0), table.values.dtype
-    sums = torch.zeros(5, len(base), dtype=torch.float64, device=base.device)
-    for start in range(0, centers.count, SLAB):
-        rows = slice(start, min(start + SLAB, centers.count))
-        logits, offset = _logits(table, rows, best, base, centers, kernel)
-        table.values[rows] = logits.T
-        weights, r2 = logits.exp(), base.to(dtype) + offset
-        terms = (weights.new_ones(()), kernel.precision(r2), offset, kernel.curvature(r2) * r2, logits)
-        sums += torch.stack([(weights * term).sum(1) for term in terms]).double()
-        table.settle(rows.start, rows.stop)
-    return sums
-
-
-def _take_again(
-    x: Tensor,
-    centers: Centers,
-    kernel: Kernel,
-    table: Table,
-    base: Tensor,
-    sums: Tensor,
-    pulled: Tensor,
-) -> Tensor:
-    """Correct the sums by the exact distances of the heaviest centers; returns the largest weight left (B,)."""
-    largest = sums[0].log() + math.log(HEAVY)
-    query, center = table.above(torch.minimum(largest, table.peaks.amax(0).double()))
-    r2 = differences(x, centers, query, center)[:, None]
-    some = kernel.select(query)
-    old = table.values[center, query].double()
-    new = (some.log_weight(r2) - some.log_weight(base[query]))[:, 0]
-    new += centers.log_weights[center] - centers.log_weights.max()
-    gain = new.exp() - old.exp()
-    kappa = some.precision(r2)[:, 0]
-    terms = (gain, gain * kappa, gain * (r2 - base[query])[:, 0], gain * (some.curvature(r2) * r2)[:, 0])
-    for row, term in enumerate((*terms, new.exp() * new - old.exp() * old)):
-        sums[row] = sums[row].index_add(0, query, term)
-    accumulate(pulled, query, center, centers, gain * kappa)
-    return (table.peaks.amax(0).double().exp() / sums[0]).clamp_max(HEAVY)
+    moved = found.precision * spread * scatter + rounding
+    logarithm = LOGARITHM * target * found.log_mass.abs().clamp_min(1)
+    return (found.precision * size < logarithm.clamp_max(LINEAR)) & (moved <= target * length)

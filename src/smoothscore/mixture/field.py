@@ -15,7 +15,7 @@ from smoothscore.errors import InputError
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.spread import spread
-from smoothscore.mixture.sums import sums
+from smoothscore.mixture.sums import totals
 
 __all__ = ["field", "log_mass", "mean"]
 
@@ -48,9 +48,11 @@ class _Field(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, centers: Centers, kernel: Kernel, which: str) -> tuple[Tensor, Tensor]:
-        found = sums(x, centers, kernel)
-        out = found.mean if which == "mean" else found.pull
-        return out.reshape(x.shape), found.precision.to(x.dtype)
+        found = totals(x, centers, kernel)
+        out = found.mean
+        if which == "pull":
+            out = found.precision[:, None] * (out - x.reshape(len(x), -1))
+        return out.to(x.dtype).reshape(x.shape), found.precision.to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -81,7 +83,7 @@ class _Field(torch.autograd.Function):
 class _LogMass(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, centers: Centers, kernel: Kernel, constant: Tensor | float) -> Tensor:
-        return (sums(x, centers, kernel).log_mass + constant).to(x.dtype)
+        return (totals(x, centers, kernel).log_mass + constant).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -6,7 +6,7 @@ differences from the stored pixels.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -96,21 +96,22 @@ class Moments:
     precision: Tensor
     log_mass: Tensor
     r2: Tensor
-    curvature: Tensor
     entropy: Tensor
+    curvature: Tensor | None = None
 
     def of(self, queries: Tensor) -> "Moments":
         """The moments of some queries (indices or a mask)."""
-        return Moments(*(getattr(self, f.name)[queries] for f in fields(self)))
+        return Moments(**{name: value[queries] for name, value in vars(self).items() if value is not None})
 
     @staticmethod
     def joined(parts: "list[Moments]") -> "Moments":
         """One after the other."""
-        return Moments(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Moments)))
+        names = [name for name, value in vars(parts[0]).items() if value is not None]
+        return Moments(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
-    """The sums over listed candidates, exact."""
+def moments(pairs: Pairs, centers: Centers, kernel: Kernel, curved: bool = False) -> Moments:
+    """The sums over listed candidates, exact; with the curvature where ``curved``."""
     weights, some, r2 = pairs.log_weights.exp(), kernel.select(pairs.query), pairs.r2[:, None]
     steep = weights * some.precision(r2)[:, 0]
     precision = pairs.total(steep)
@@ -122,8 +123,8 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel) -> Moments:
         precision=precision,
         log_mass=pairs.log_mass,
         r2=pairs.total(weights * pairs.r2),
-        curvature=pairs.total(weights * pairs.r2 * some.curvature(r2)[:, 0]),
         entropy=-pairs.total(torch.special.xlogy(weights, weights)),
+        curvature=pairs.total(weights * pairs.r2 * some.curvature(r2)[:, 0]) if curved else None,
     )
 
 

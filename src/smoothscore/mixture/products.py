@@ -15,6 +15,8 @@ from smoothscore.mixture.centers import CHUNK, Centers
 __all__ = ["PIECE", "Table", "chunk_products", "gamma", "multiply", "products", "rounding"]
 
 PIECE = 16  # centers whose largest value is kept beside the table
+PAIRS = 2**14  # of a query and a piece looked at together
+ROWS = 4096  # of the table handled together
 
 
 def gamma(terms: int) -> float:
@@ -73,9 +75,22 @@ class Table:
         """Pairs (query, row), sorted by query, whose value reaches the query's threshold (B,)."""
         limit = threshold.to(self.values.dtype)
         query, piece = (self.peaks >= limit).T.nonzero(as_tuple=True)
-        rows = piece[:, None] * PIECE + torch.arange(PIECE, device=piece.device)
-        entry, place = (self.values[rows, query[:, None]] >= limit[query, None]).nonzero(as_tuple=True)
-        return query[entry], rows[entry, place]
+        found = []
+        for q, some in zip(torch.split(query, PAIRS), torch.split(piece, PAIRS), strict=True):
+            rows = some[:, None] * PIECE + torch.arange(PIECE, device=some.device)
+            entry, place = (self.values[rows, q[:, None]] >= limit[q, None]).nonzero(as_tuple=True)
+            found.append((q[entry], rows[entry, place]))
+        return torch.cat([q for q, _ in found]), torch.cat([r for _, r in found])
+
+    def keep(self, queries: Tensor) -> "Table":
+        """The table of some queries (a mask), in the memory of this one, which is lost."""
+        if queries.all():
+            return self
+        width = int(queries.sum())
+        for values in (self.values, self.peaks):
+            for part in torch.split(values, ROWS):
+                part[:, :width] = part[:, queries]
+        return Table(self.values[:, :width], self.peaks[:, :width])
 
 
 def products(x: Tensor, centers: Centers) -> Table:

@@ -19,10 +19,10 @@ from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import differences, segments
 from smoothscore.mixture.products import Table, products, rounding
 
-__all__ = ["Screened", "candidates"]
+__all__ = ["Screened", "broad", "candidates", "far"]
 
 FEW = 64  # centers up to which all are candidates
-FAR = 1e15  # norm of a query from which float32 products may overflow
+FAR = 1e15  # norm from which float32 products may overflow
 
 # Cost of one (query, center) pair as a multiple of its share of a large float32 product.
 READ = 15  # reading a center for a product, whatever the number of queries
@@ -53,14 +53,12 @@ def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, li
     With ``listed`` no query counts as crowded, however many candidates it has.
     """
     everyone = torch.arange(len(x), device=x.device)
-    far = bool((torch.linalg.vector_norm(x, dim=1) > FAR).any())
-    if centers.count <= FEW or (far and listed):
+    if centers.count <= FEW or (listed and far(x, centers).any()):
         every = torch.arange(centers.count, device=x.device)
         return Screened(everyone.repeat_interleave(len(every)), every.repeat(len(x)), everyone[:0])
-    nats = torch.full((len(x),), math.log(centers.count / tolerance), dtype=torch.float64, device=x.device)
-    proxy = (x - centers.rows(everyone[:1])).square().sum(1)
-    broad = (kernel.reach(proxy, nats) - proxy > centers.spread) & (not listed) | far
-    broad, rest = everyone[broad], everyone[~broad]
+    nats = _nats(x, centers, tolerance)
+    crowded = broad(x, centers, kernel, tolerance) & (not listed)
+    wide, rest = everyone[crowded], everyone[~crowded]
     found, table = [(everyone[:0], everyone[:0])], None
     index = centers.bounds(centers.count * (READ + len(rest))) if len(rest) else None
     if index is not None:
@@ -71,8 +69,25 @@ def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, li
         found.append(pairs)
     query, center = torch.cat([q for q, _ in found]), torch.cat([c for _, c in found])
     order = query.argsort(stable=True)
-    crowded = torch.cat([broad, rest]).sort().values
-    return Screened(query[order], center[order], crowded, None if len(broad) else table)
+    crowded = torch.cat([wide, rest]).sort().values
+    return Screened(query[order], center[order], crowded, None if len(wide) else table)
+
+
+def far(x: Tensor, centers: Centers) -> Tensor:
+    """Which queries (B,) are too far away, or have centers too large, for products in float32."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=1)
+    return length + centers.largest > FAR
+
+
+def broad(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float) -> Tensor:
+    """Which queries (B,) have a reach that no screen is worth its while for: more than the spread of the centers."""
+    first = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    r2 = differences(x, centers, torch.arange(len(x), device=x.device), first)
+    return (kernel.reach(r2, _nats(x, centers, tolerance)) - r2 > centers.spread) | far(x, centers)
+
+
+def _nats(x: Tensor, centers: Centers, tolerance: float) -> Tensor:
+    return torch.full((len(x),), math.log(centers.count / tolerance), dtype=torch.float64, device=x.device)
 
 
 def _threshold(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, anchor: Tensor) -> Tensor:
@@ -124,6 +139,4 @@ def _by_products(
     threshold = _threshold(x, centers, kernel, nats, table.best()) - rounding(x, centers)
     many = _costly(table.reaching(threshold) * EXACT, centers) & (not listed)
     query, center = table.above(threshold.masked_fill(many, torch.inf))
-    if not many.all():
-        table = Table(table.values[:, many], table.peaks[:, many])
-    return (rest[query], center), rest[many], table
+    return (rest[query], center), rest[many], table.keep(many)

@@ -6,7 +6,7 @@ to be enough, and from exact distances where even that is not.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,18 +16,19 @@ from smoothscore.mixture.dense import dense
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import Active, Moments, Pairs, differences, moments, weigh
 from smoothscore.mixture.products import products
-from smoothscore.mixture.screen import candidates
+from smoothscore.mixture.screen import FEW, broad, candidates, far
 
-__all__ = ["DERIVATIVE_TOLERANCE", "Sums", "active", "blocks", "log_weights", "sums"]
+__all__ = ["DERIVATIVE_TOLERANCE", "Sums", "active", "blocks", "log_weights", "sums", "totals"]
 
 QUERIES = 128  # queries handled together
+SCREENED = 64  # queries screened together: one float32 is held for each of them and each center
 LISTED = 4  # queries handled together when all centers are differenced
 
 # Weight of all left-out centers of a query together, at most. Derivatives multiply weights by squared distances
 # over squared variances, so that much smaller ones matter.
 TOLERANCE = {torch.float32: 1e-9, torch.float64: 1e-20}
 DERIVATIVE_TOLERANCE = 1e-20
-TARGET = {torch.float32: 3e-6, torch.float64: 3e-11}  # estimated relative error of the mean that passes
+TARGET = {torch.float32: 5e-6, torch.float64: 5e-11}  # estimated relative error of the mean that passes
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,25 @@ def sums(x: Tensor, centers: Centers, kernel: Kernel) -> Sums:
         centers: the centers, on the same device.
         kernel: weights and precisions, for the same B queries.
     """
-    parts = [_sums(block, centers, some, x.dtype) for block, some in blocks(x, kernel)]
-    return Sums(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Sums)})
+    found = totals(x, centers, kernel, curved=True)
+    assert found.curvature is not None
+    pull = found.precision[:, None] * (found.mean - x.reshape(len(x), -1))
+    cold = kernel.inverse_temperature(pull)[:, 0]
+    return Sums(
+        mean=found.mean.to(x.dtype),
+        pull=pull.to(x.dtype),
+        precision=found.precision,
+        log_mass=found.log_mass,
+        r2=found.r2,
+        entropy=found.entropy,
+        trace=(found.curvature - cold * pull.square().sum(1)).clamp_min(0),
+    )
+
+
+def totals(x: Tensor, centers: Centers, kernel: Kernel, curved: bool = False) -> Moments:
+    """The sums in float64, as accurate as the dtype of ``x`` asks for; with the curvature where ``curved``."""
+    x = x.detach()
+    return Moments.joined([_moments(block, centers, some, x.dtype, curved) for block, some in blocks(x, kernel)])
 
 
 def active(x: Tensor, centers: Centers, kernel: Kernel) -> Active:
@@ -107,42 +125,47 @@ def listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
     return weigh(x, centers, kernel, found.query, found.center)
 
 
-def _sums(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) -> Sums:
-    found = _moments(x, centers, kernel, dtype)
-    pull = found.precision[:, None] * (found.mean - x)
-    cold = kernel.inverse_temperature(pull)[:, 0]
-    return Sums(
-        mean=found.mean.to(dtype),
-        pull=pull.to(dtype),
-        precision=found.precision,
-        log_mass=found.log_mass,
-        r2=found.r2,
-        entropy=found.entropy,
-        trace=(found.curvature - cold * pull.square().sum(1)).clamp_min(0),
-    )
-
-
-def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype) -> Moments:
-    found = candidates(x, centers, kernel, TOLERANCE[dtype])
-    crowded, table = found.crowded, found.table
-    light = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill_(0, crowded, False).nonzero()[:, 0]
-    parts = [(light, _exact(x, centers, kernel, light, found.query, found.center))] if len(light) else []
-    for precise in (torch.float32, torch.float64) if dtype is torch.float32 and centers.uniform else (torch.float64,):
-        if len(crowded):
-            known = table if precise is torch.float32 else None
-            result, missed = dense(x[crowded], centers, kernel.select(crowded), precise, TARGET[dtype], known)
-            parts.append((crowded[~missed], result.of(~missed)))
-            crowded = crowded[missed]
-    every = torch.arange(centers.count, device=x.device)
-    for rest in torch.split(crowded, LISTED):
-        if len(rest):
-            pairs = rest.repeat_interleave(len(every)), every.repeat(len(rest))
-            parts.append((rest, _exact(x, centers, kernel, rest, *pairs)))
+def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool) -> Moments:
+    wide = centers.count > FEW and broad(x, centers, kernel, TOLERANCE[dtype])
+    wide = torch.zeros(len(x), dtype=torch.bool, device=x.device) | wide
+    parts = []
+    for queries in (wide.nonzero()[:, 0], *torch.split((~wide).nonzero()[:, 0], SCREENED)):
+        if len(queries):
+            found = _some(x[queries], centers, kernel.select(queries), dtype, curved)
+            parts += [(queries[place], part) for place, part in found]
     order = torch.cat([queries for queries, _ in parts]).argsort()
     return Moments.joined([part for _, part in parts]).of(order)
 
 
-def _exact(x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor) -> Moments:
+def _some(
+    x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool
+) -> list[tuple[Tensor, Moments]]:
+    """Moments of the queries, in parts: which queries, and theirs."""
+    found = candidates(x, centers, kernel, TOLERANCE[dtype])
+    light = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill_(0, found.crowded, False).nonzero()[:, 0]
+    parts = []
+    if len(light):
+        parts.append((light, _exact(x, centers, kernel, light, found.query, found.center, curved)))
+    beyond = far(x[found.crowded], centers)
+    crowded = found.crowded[~beyond]
+    for precise in (torch.float32, torch.float64) if dtype is torch.float32 else (torch.float64,):
+        if len(crowded):
+            known = found.table if precise is torch.float32 else None
+            some = kernel.select(crowded)
+            result, missed = dense(x[crowded], centers, some, precise, TARGET[dtype], TOLERANCE[dtype], curved, known)
+            parts.append((crowded[~missed], result.of(~missed)))
+            crowded = crowded[missed]
+    every = torch.arange(centers.count, device=x.device)
+    for rest in torch.split(torch.cat([crowded, found.crowded[beyond]]), LISTED):
+        if len(rest):
+            pairs = rest.repeat_interleave(len(every)), every.repeat(len(rest))
+            parts.append((rest, _exact(x, centers, kernel, rest, *pairs, curved)))
+    return parts
+
+
+def _exact(
+    x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor, curved: bool
+) -> Moments:
     """Moments of some queries (n,) whose candidate pairs are listed, sorted by query."""
     some, place = kernel.select(queries), torch.searchsorted(queries, query)
-    return moments(weigh(x[queries], centers, some, place, center), centers, some)
+    return moments(weigh(x[queries], centers, some, place, center), centers, some, curved)

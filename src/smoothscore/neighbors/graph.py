@@ -1,6 +1,5 @@
 """The neighbor graph of a data set: for every image the k nearest others, in pixels or in a feature space."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from smoothscore.data import ImageSet
+from smoothscore.data import ImageSet, fingerprint
 from smoothscore.encoders import Encoder, encoder
 from smoothscore.errors import InputError
 from smoothscore.neighbors.approximate import approximate
@@ -95,7 +94,7 @@ class NeighborGraph:
             indices[own] = own[local]
             hits += recall * len(members)
         group = torch.from_numpy(_groups(images))
-        return cls(indices, distances, group, measure.name, within_class, hits / len(images), _fingerprint(images))
+        return cls(indices, distances, group, measure.name, within_class, hits / len(images), fingerprint(images))
 
     @property
     def duplicates(self) -> list[list[int]]:
@@ -136,7 +135,7 @@ class NeighborGraph:
             raise InputError(f"{path} cannot be read as a neighbor graph: {error}.") from error
         if facts.get("kind") != "smoothscore neighbor graph":
             raise InputError(f"{path} is no neighbor graph; give a file that NeighborGraph.save wrote.")
-        if facts["fingerprint"] != _fingerprint(images):
+        if facts["fingerprint"] != fingerprint(images):
             raise InputError(f"{path} is the graph of other images; build it anew for these.")
         return cls(
             **tensors,
@@ -172,10 +171,3 @@ def _groups(images: ImageSet | Tensor) -> NDArray[np.int64]:
     if isinstance(images, ImageSet):
         return images.distinct()[1]
     return np.unique(images.flatten(1).cpu().numpy(), axis=0, return_inverse=True)[1].astype(np.int64)
-
-
-def _fingerprint(images: ImageSet | Tensor) -> str:
-    if isinstance(images, ImageSet):
-        return images.fingerprint
-    values = images.detach().cpu().contiguous().numpy()
-    return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()

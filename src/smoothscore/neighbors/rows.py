@@ -120,21 +120,22 @@ class Rows:
         own, others = moved.square().sum(1).numpy(), sizes[index]
         largest = np.zeros(len(x))
         np.maximum.at(largest, query, others)
-        whole = own * largest <= 2.0**48
-        found: Floats = others + own[query]
+        width = np.where(own * largest <= 2.0**48, self.dim, _BLOCK).tolist()
         right = moved.float()
         step = max(1, _step(self.dim) // 2)
         buffer = torch.empty(min(step, len(query)), self.dim)
-        for start in range(0, len(query), step):
-            mine = query[start : start + step]
-            signed = self.raw(index[start : start + step]).bitwise_xor_(_SIGN).view(torch.int8)
-            rows = buffer[: len(mine)].copy_(signed)
-            products = torch.zeros(len(mine), dtype=torch.float64)
-            for low, high in pairwise(np.flatnonzero(np.diff(mine, prepend=-1, append=-1))):
-                width = self.dim if whole[mine[low]] else _BLOCK
-                for at in range(0, self.dim, width):
-                    products[low:high] += rows[low:high, at : at + width] @ right[mine[low], at : at + width]
-            found[start : start + step] -= 2 * products.numpy()
+        products = torch.zeros(len(query), dtype=torch.float64)
+        edges = np.flatnonzero(np.diff(query, prepend=-1, append=-1)).tolist()
+        for first, last in pairwise(edges):
+            mine = int(query[first])
+            for low in range(first, last, step):
+                high = min(low + step, last)
+                signed = self.raw(index[low:high]).bitwise_xor_(_SIGN).view(torch.int8)
+                rows = buffer[: high - low].copy_(signed)
+                for at in range(0, self.dim, width[mine]):
+                    part = slice(at, at + width[mine])
+                    products[low:high] += torch.mv(rows[:, part], right[mine, part])
+        found: Floats = others + own[query] - 2 * products.numpy()
         return found
 
 

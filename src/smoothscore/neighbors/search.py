@@ -158,7 +158,7 @@ class Search:
 
     def _shorten(self, queries: Rows, k: int, scratch: Tensor) -> None:
         """Screen along principal directions where that is faster for such queries, as a trial on some of them tells."""
-        plain, most = self._screen, min(_MOST, self.rows.dim // 4, self.rows.count // 8)
+        plain, most = self._screen, min(_MOST, self.rows.dim // 2, self.rows.count // 8)
         if most < _STEPS or max(queries.count, self.expected) < _PREPARATION * most:
             return
         self._tried = True

@@ -16,6 +16,7 @@ from smoothscore.report.page import (
     Text,
 )
 from smoothscore.report.result import Result
+from smoothscore.report.review import Item, Review
 from smoothscore.report.write import write_bytes, write_text
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Figure",
     "Gallery",
     "Group",
+    "Item",
     "Page",
     "Picture",
     "Region",
     "Result",
+    "Review",
     "Section",
     "Series",
     "Table",

@@ -1,7 +1,8 @@
 """A page as data: sections of text, facts, tables, figures and galleries, and its HTML.
 
-The HTML is one file that asks the network for nothing and runs nothing: style, figures and pictures stand inside it,
-and its content security policy forbids the rest. All text is escaped.
+The HTML is one file that asks the network for nothing: style, figures and pictures stand inside it, and its content
+security policy forbids the rest. It runs nothing, but for the one script of :mod:`smoothscore.report.review` where a
+page holds pictures to be marked. All text is escaped.
 """
 
 import base64
@@ -19,6 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from smoothscore.report.figures import png_uri, prefix_ids
+from smoothscore.report.review import SCRIPT, Review, script_hash
 from smoothscore.version import __version__
 
 __all__ = [
@@ -156,7 +158,7 @@ class Gallery:
     kind: ClassVar[str] = "gallery"
 
 
-Block = Text | Code | Facts | Table | Figure | Gallery
+Block = Text | Code | Facts | Table | Figure | Gallery | Review
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,14 @@ class _Sheet:
         self.glossary = page.glossary()
         self.terms = {name: f"term-{index}" for index, name in enumerate(self.glossary)}
         self._drawings = 0
+        self.script_hash = script_hash()
+        self.script = Markup(SCRIPT if any(isinstance(block, Review) for block in page.blocks()) else "")
+        self._reviews = 0
+
+    def name(self) -> str:
+        """The id of the next review."""
+        self._reviews += 1
+        return f"review-{self._reviews}"
 
     def place(self, picture: Picture) -> _Placed:
         """How to show ``picture``."""

@@ -9,7 +9,21 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
-from smoothscore.reproduce import gaussian, kernel, kernel_sample_size, smoothing, smoothing_paths
+from smoothscore.reproduce import (
+    far_field,
+    gaussian,
+    gaussian_paths,
+    geometry_curves,
+    geometry_denoisers,
+    geometry_thresholds,
+    kernel,
+    kernel_sample_size,
+    level_mismatch,
+    score_noise,
+    shell_mass,
+    smoothing,
+    smoothing_paths,
+)
 from smoothscore.reproduce.request import Request, Scale
 from smoothscore.reproduce.result import Findings, Reproduction
 from smoothscore.scores import Score
@@ -73,6 +87,61 @@ ENTRIES: Mapping[str, Entry] = {
         "How much of a given score a Gaussian, a Gaussian mixture and the exact delta score explain.",
         gaussian.gmm_panels,
     ),
+    "shell-mass": Entry(
+        "Smoothing the score function, Figures 8 to 10",
+        "How much noise lies in the shell of three standard deviations, and how normal its radius is.",
+        shell_mass.shell_mass,
+    ),
+    "level-mismatch": Entry(
+        "Smoothing the score function, appendix A.7",
+        "What a scheduled sampler does with a score that does not know the noise level: one center, in closed form.",
+        level_mismatch.mismatch,
+    ),
+    "score-noise": Entry(
+        "Kernel-smoothed scores, Theorem 2 and Figures 3 and 8",
+        "Size and directions of the sampling noise of the empirical score, on a spiral, a line and digits.",
+        score_noise.score_noise,
+    ),
+    "far-field": Entry(
+        "Gaussian score approximation, section 4.2 and Figure 6",
+        "How much of the exact score of the training images Gaussians explain, level by level.",
+        far_field.far_field,
+    ),
+    "gaussian-paths": Entry(
+        "Gaussian score approximation, Figures 7 and 15 and Table 4",
+        "Where sampling paths leave the Gaussian's closed form, and the evaluations that starting on it saves.",
+        gaussian_paths.paths,
+    ),
+    "rotation": Entry(
+        "Gaussian score approximation, section 3.3 and appendix D.4",
+        "What the rotation of the noise into the image leaves out, against the printed bounds.",
+        gaussian_paths.rotation,
+    ),
+    "danger-zone": Entry(
+        "Two calm ends and the wild middle, Figures 3 and 7",
+        "Posterior weight and shell coverage of 1,000 images over noise levels, and where both are high.",
+        geometry_curves.danger,
+    ),
+    "coverage-bounds": Entry(
+        "Two calm ends and the wild middle, Figure 6",
+        "Shell coverage between its lower and its upper bound.",
+        geometry_curves.coverage_bounds,
+    ),
+    "danger-zone-automobiles": Entry(
+        "Two calm ends and the wild middle, Figure 8",
+        "Posterior weight and shell coverage of 2,000 automobiles.",
+        geometry_curves.automobiles,
+    ),
+    "weight-thresholds": Entry(
+        "Two calm ends and the wild middle, Remark 4.3",
+        "The noise levels below and above which an image's own weight is surely high or low.",
+        geometry_thresholds.thresholds,
+    ),
+    "denoising-error": Entry(
+        "Two calm ends and the wild middle, Figures 1 and 2",
+        "Denoising error and one-step copies of the empirical optimum, on training and on held-out images.",
+        geometry_denoisers.denoisers,
+    ),
 }
 
 
@@ -87,6 +156,7 @@ def reproduce(
     seed: int = 0,
     data: str | Path | ImageSet | Tensor | None = None,
     score: Score | str | None = None,
+    held_out: str | Path | ImageSet | Tensor | None = None,
 ) -> Reproduction:
     """Make one table or figure of a paper again.
 
@@ -99,6 +169,8 @@ def reproduce(
             [-1, 1]; entries on CIFAR-10 need it, others have a built-in set or none.
         score: the score to measure, for entries that compare one: an object, or a text as in
             :func:`smoothscore.load_score`.
+        held_out: images that were not trained on, in any form of ``data``, for entries that need some; without them
+            those entries hold out some of the data.
 
     Raises:
         InputError: an unknown name or scale, or data or a score that the entry needs and that was not given.
@@ -109,7 +181,7 @@ def reproduce(
         raise InputError(f"scale is {scale!r}; take 'quick' or 'full'.")
     entry = ENTRIES[name]
     start = time.perf_counter()
-    findings = entry.make(Request(name, scale, seed, data, score))
+    findings = entry.make(Request(name, scale, seed, data, score, held_out))
     return Reproduction(
         name=name,
         paper=entry.paper,

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from smoothscore.data import ImageSet
-from smoothscore.errors import InputError
 from smoothscore.geometry import Curve, unexplained_variance
 from smoothscore.report import Figure, Series, curves
 from smoothscore.reproduce.pictures import Plane, planes
@@ -29,13 +28,8 @@ PANELS = (2.0, 0.1)
 
 def gmm_panels(request: Request) -> Findings:
     """Unexplained variance over noise levels, and score fields on a plane."""
-    score = request.given_score()
     images = request.images("mnist-5k")
-    if score.shape != images.shape:
-        raise InputError(
-            f"The score takes images of shape {tuple(score.shape)} and data= has {tuple(images.shape)}; "
-            "give the images that the score belongs to."
-        )
+    score = request.given_score(images)
     count, points = (len(images), 256) if request.full else (min(1000, len(images)), 64)
     images = images.subset(count, request.seed)
     idealized = _idealized(images, request.seed)

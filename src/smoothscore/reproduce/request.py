@@ -1,9 +1,10 @@
-"""What a reader asks of an entry: scale, seed, and the data or score that it needs."""
+"""What a reader asks of an entry: scale, seed, and the images or score that it needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
 from smoothscore.data import ImageSet, as_images
@@ -24,6 +25,7 @@ class Request:
     seed: int
     data: str | Path | ImageSet | Tensor | None = None
     score: Score | str | None = None
+    held_out: str | Path | ImageSet | Tensor | None = None
 
     @property
     def full(self) -> bool:
@@ -41,14 +43,48 @@ class Request:
             raise InputError(f"{self.name} needs CIFAR-10's training images; pass data=, e.g. 'cifar10-train.zip'.")
         return as_images(source)
 
-    def given_score(self) -> Score:
-        """The score given.
+    def split(self, train: int, held_out: int, label: int | None = None) -> tuple[ImageSet, ImageSet]:
+        """Random training images and other images of the same kind, at most so many of each.
+
+        Args:
+            train: number of training images.
+            held_out: number of others, out of the held-out images given, or else out of the data.
+            label: take images of this class only.
 
         Raises:
-            InputError: none was.
+            InputError: there are no labels, no images of that class, or the data leave none to hold out.
+        """
+        images = _of_class(self.images(), label)
+        if self.held_out is not None:
+            others = _of_class(as_images(self.held_out), label)
+            few, others_few = min(train, len(images)), min(held_out, len(others))
+            return images.subset(few, self.seed), others.subset(others_few, self.seed)
+        few = min(train, 3 * len(images) // 4)
+        first, second = images.split((few, min(held_out, len(images) - few)), seed=self.seed)
+        return first, second
+
+    def given_score(self, images: ImageSet) -> Score:
+        """The score given, for these images.
+
+        Raises:
+            InputError: none was, or it takes images of another shape.
         """
         if self.score is None:
             raise InputError(
                 f"{self.name} measures a score; pass score=, an object or a text like 'empirical:mnist-5k'."
             )
-        return load_score(self.score) if isinstance(self.score, str) else self.score
+        score = load_score(self.score) if isinstance(self.score, str) else self.score
+        if score.shape != images.shape:
+            raise InputError(
+                f"The score takes images of shape {tuple(score.shape)} and data= has {tuple(images.shape)}; "
+                "give the images that the score belongs to."
+            )
+        return score
+
+
+def _of_class(images: ImageSet, label: int | None) -> ImageSet:
+    if label is None:
+        return images
+    if images.labels is None or not (images.labels == label).any():
+        raise InputError(f"{images.source} has no images of class {label}; pass CIFAR-10 with its labels.")
+    return images[np.flatnonzero(images.labels == label)]

@@ -1,30 +1,135 @@
 """The one loop that drives every sampler."""
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from smoothscore import progress, schedules
-from smoothscore.errors import InputError
-from smoothscore.sampling.samplers import Sampler, sampler_named
+from smoothscore import progress
+from smoothscore.errors import DataWarning, InputError
+from smoothscore.sampling.evaluator import Evaluator, Projection
+from smoothscore.sampling.levels import levels_for
+from smoothscore.sampling.sampler import Sampler
+from smoothscore.sampling.samplers import sampler_named
 from smoothscore.sampling.samples import Samples
+from smoothscore.sampling.teleport import Teleport
 from smoothscore.scores import Score
 
-__all__ = ["draw", "noise"]
+__all__ = ["Batch", "Plan", "batch_size_for", "draw", "draw_plan", "plan"]
 
-DEFAULT_STEPS = 18
+LARGEST_BATCH = 256
+COPIES = 512  # of an image, that evaluating a network at it may need
+STATES = 64  # the same for scores in closed form, which bound their own working space
 
 
-def noise(seed: int, start: int, stop: int, shape: torch.Size) -> Tensor:
-    """Standard normal noise for images ``start`` to ``stop - 1``: (stop - start, *shape), float64.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that an image depends on, but its number.
 
-    The noise of image i depends on ``(seed, i)`` only, so neither the batch size nor the number of images
-    changes a sample.
+    Attributes:
+        score: as it was given.
+        guide: as the sampler sees it.
+        sampler: with its options.
+        levels: descending, without the last 0; those before a teleportation included.
+        seed: image i is a function of ``(seed, i)``.
+        teleport: a jump in front of the sampler.
+        projection: a constraint on the images.
+        dtype: of the states.
+        title: of the score, as it was asked for.
     """
-    draws = [np.random.default_rng([seed, i]).standard_normal(shape.numel()) for i in range(start, stop)]
-    return torch.from_numpy(np.stack(draws)).reshape(-1, *shape)
+
+    score: Score
+    guide: Score
+    sampler: Sampler
+    levels: list[float]
+    seed: int
+    teleport: Teleport | None
+    projection: Projection | None
+    dtype: torch.dtype
+    title: str
+
+    @property
+    def walked(self) -> list[float]:
+        """The levels that the sampler walks, the last of them 0."""
+        return [*(self.teleport.levels(self.levels) if self.teleport else self.levels), 0.0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the score is."""
+        return next((t.device for t in (*self.score.parameters(), *self.score.buffers())), torch.device("cpu"))
+
+    def teleported(self, teleport: Teleport | None) -> "Plan":
+        """The same with a jump in front; refuses one that does not go down."""
+        made = replace(self, teleport=teleport)
+        _ = made.walked
+        return made
+
+    def setting(self) -> dict[str, object]:
+        """What is asked for, so that it can be asked again."""
+        setting: dict[str, object] = {
+            "score": self.title,
+            "sampler": self.sampler.name,
+            "sigmas": self.levels,
+            "seed": self.seed,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        if options := _options(self.sampler):
+            setting["sampler_options"] = options
+        if self.teleport:
+            setting["teleport"] = self.teleport.sigma
+        if self.projection is not None:
+            setting["projection"] = getattr(self.projection, "__name__", type(self.projection).__name__)
+        return setting
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images that walked together.
+
+    Attributes:
+        start: number of the first image.
+        images: (batch, *shape) on the CPU; NaN where a walk failed.
+        evaluations: of the score, summed over the images.
+        failed: image number -> what happened, for the walks that left the finite numbers.
+        trajectory: (levels, batch, *shape), or ``None``.
+    """
+
+    start: int
+    images: Tensor
+    evaluations: int
+    failed: dict[int, str]
+    trajectory: Tensor | None
+
+
+def plan(
+    score: Score,
+    sampler: str | Sampler = "heun",
+    steps: int | None = None,
+    sigmas: Tensor | Sequence[float] | None = None,
+    seed: int = 0,
+    projection: Projection | None = None,
+    schedule: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    title: str | None = None,
+) -> Plan:
+    """Check what is asked for; the arguments are those of :func:`draw`, and a title for the score."""
+    if seed < 0:
+        raise InputError(f"seed is {seed}; take a whole number from 0.")
+    chosen = sampler_named(sampler) if isinstance(sampler, str) else sampler
+    return Plan(
+        score=score,
+        guide=chosen.prepare(score),
+        sampler=chosen,
+        levels=levels_for(score, chosen, steps, sigmas, schedule),
+        seed=seed,
+        teleport=None,
+        projection=projection,
+        dtype=dtype,
+        title=title or type(score).__name__,
+    )
 
 
 def draw(
@@ -33,82 +138,166 @@ def draw(
     sampler: str | Sampler = "heun",
     steps: int | None = None,
     sigmas: Tensor | Sequence[float] | None = None,
+    teleport: Teleport | None = None,
     seed: int = 0,
     trajectory: bool = False,
-    batch_size: int = 256,
+    projection: Projection | None = None,
+    schedule: str | None = None,
+    batch_size: int | None = None,
     dtype: torch.dtype = torch.float32,
+    start: Tensor | None = None,
 ) -> Samples:
-    """Draw ``n`` images by integrating the probability-flow ODE from pure noise down to level 0.
+    """Draw ``n`` images by walking from pure noise down to level 0.
 
     Args:
         score: any score; it is called on the device where its parameters or buffers are.
         n: number of images, at least 1.
-        sampler: ``"heun"`` or ``"euler"``, or an object with their ``step``.
-        steps: number of noise levels of the EDM schedule (default 18); not together with ``sigmas``.
+        sampler: the name of one of ``SAMPLERS``, or an object of one of their classes with other options.
+        steps: number of noise levels of the sampler's own schedule (18 for ``"heun"``); not together with ``sigmas``.
         sigmas: descending positive noise levels; a last step to level 0 is always added.
+        teleport: a jump along a Gaussian's flow in front of the sampler.
         seed: image i is a function of ``(seed, i)``, whatever the batch size.
         trajectory: keep the image after every step, in memory: (steps + 1) times the samples.
-        batch_size: images that walk down together.
+        projection: a constraint, from clean images (batch, *shape) to clean images; see ``projections``.
+        schedule: the name of a schedule; see :mod:`smoothscore.sampling.levels`.
+        batch_size: images that walk together; chosen by the size of an image and the free memory when absent.
         dtype: ``torch.float32`` or ``torch.float64``.
+        start: (n, *shape), states at the first level, instead of pure noise.
 
     Returns:
         The samples, in [-1, 1] units and not clipped.
 
     Raises:
-        InputError: a count below 1, an unknown sampler, or levels that are not descending and positive.
+        InputError: a count below 1, an unknown sampler, levels that are not descending and positive, or a score that
+            the sampler cannot use.
     """
-    if n < 1:
-        raise InputError(f"Cannot draw {n} samples; ask for at least 1.")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
-    if seed < 0:
-        raise InputError(f"seed is {seed}; take a whole number from 0.")
-    chosen = sampler_named(sampler) if isinstance(sampler, str) else sampler
-    levels = _levels(steps, sigmas)
-    device = next((t.device for t in (*score.parameters(), *score.buffers())), torch.device("cpu"))
+    made = plan(score, sampler, steps, sigmas, seed=seed, projection=projection, schedule=schedule, dtype=dtype)
+    return draw_plan(made.teleported(teleport), n, trajectory, batch_size, start)
 
-    evaluations = 0
 
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        nonlocal evaluations
-        evaluations += len(x)
-        return score.denoise(x, sigma)
-
-    images, paths = [], []
-    with torch.no_grad(), progress.task("sampling", total=n * len(levels)) as advance:
-        for start in range(0, n, batch_size):
-            stop = min(start + batch_size, n)
-            x = (levels[0] * noise(seed, start, stop, score.shape)).to(device, dtype)
-            path = [x]
-            for sigma, sigma_next in zip(levels, [*levels[1:], 0.0], strict=True):
-                x = chosen.step(denoise, x, sigma, sigma_next)
-                if trajectory:
-                    path.append(x)
-                advance(stop - start)
-            images.append(x.cpu())
-            if trajectory:
-                paths.append(torch.stack(path).cpu())
+def draw_plan(
+    made: Plan, n: int, trajectory: bool = False, batch_size: int | None = None, start: Tensor | None = None
+) -> Samples:
+    """:func:`draw` of what has been planned."""
+    check_count(n, batch_size)
+    if start is not None and start.shape != (n, *made.score.shape):
+        raise InputError(f"start has shape {tuple(start.shape)}; give {n} states of shape {tuple(made.score.shape)}.")
+    size = batch_size or batch_size_for(made.score)
+    done: list[Batch] = []
+    with progress.task("sampling", total=n * len(made.walked)) as advance:
+        for first in range(0, n, size):
+            done += batches(made, range(first, min(first + size, n)), trajectory, advance, start)
+    failed = {i: what for batch in done for i, what in batch.failed.items()}
+    report_failed(failed, n)
+    paths = [batch.trajectory for batch in done if batch.trajectory is not None]
     return Samples(
-        images=torch.cat(images),
-        evaluations=evaluations // n,
-        trajectory=torch.cat(paths, dim=1) if trajectory else None,
-        options={
-            "score": type(score).__name__,
-            "sampler": chosen.name,
-            "sigmas": levels,
-            "seed": seed,
-            "dtype": str(dtype).removeprefix("torch."),
-        },
+        images=torch.cat([batch.images for batch in done]),
+        evaluations=per_image(sum(batch.evaluations for batch in done), n),
+        trajectory=torch.cat(paths, dim=1) if paths else None,
+        options=made.setting(),
+        failed=failed,
     )
 
 
-def _levels(steps: int | None, sigmas: Tensor | Sequence[float] | None) -> list[float]:
-    if sigmas is None:
-        return [float(s) for s in schedules.karras(DEFAULT_STEPS if steps is None else steps)]
-    if steps is not None:
-        raise InputError("Give either steps or sigmas, not both: the levels fix the number of steps.")
-    levels = torch.as_tensor(sigmas, dtype=torch.float64)
-    descending = levels.ndim == 1 and len(levels) > 0 and bool((levels[1:] < levels[:-1]).all())
-    if not (descending and torch.isfinite(levels).all() and levels[-1] > 0):
-        raise InputError("sigmas must be a list of positive, finite, strictly descending noise levels.")
-    return [float(s) for s in levels]
+def batches(
+    made: Plan,
+    images: range,
+    trajectory: bool,
+    advance: Callable[[int], None],
+    start: Tensor | None = None,
+) -> Iterator[Batch]:
+    """These images, together; in halves and halves of halves where the device's memory does not hold them all."""
+    pending = [images]
+    while pending:
+        part = pending.pop()
+        try:
+            batch = _walk(made, part, trajectory, advance, start)
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise
+            torch.cuda.empty_cache()
+            middle = part.start + len(part) // 2
+            pending += [range(middle, part.stop), range(part.start, middle)]
+            continue
+        yield batch
+
+
+def _walk(
+    made: Plan, images: range, trajectory: bool, advance: Callable[[int], None], start: Tensor | None = None
+) -> Batch:
+    """The one loop: these images from the first level down to 0."""
+    model = Evaluator(made.guide, images, made.seed, made.projection)
+    shape = torch.Size((len(images), *made.score.shape))
+    first = made.levels[0]
+    state = first * model.noise(torch.empty(shape, dtype=torch.float64)) if start is None else start[images]
+    x = state.to(made.device, made.dtype)
+    levels, failed, ahead = made.walked, dict[int, str](), len(made.walked)
+    with torch.no_grad():
+        if made.teleport:
+            x = made.teleport.jump(x, first)
+        path = [x.cpu()] if trajectory else []
+        for step, reached in enumerate(made.sampler.walk(model, x, levels), 1):
+            x = reached
+            if not torch.isfinite(x.sum()):
+                bad = (~torch.isfinite(x).flatten(1).all(1)).nonzero().squeeze(1).tolist()
+                levels_of = f"sigma {levels[step - 1]:.4g} to {levels[step]:.4g}"
+                failed = {images[i]: f"step {step} ({levels_of})" for i in bad} | failed
+            if trajectory:
+                path.append(x.cpu())
+            advance(len(images))
+            ahead -= 1
+    advance(ahead * len(images))
+    path += [path[-1]] * (len(levels) - len(path)) if trajectory else []
+    return Batch(images.start, x.cpu(), model.evaluations, failed, torch.stack(path) if trajectory else None)
+
+
+def check_count(n: int, batch_size: int | None) -> None:
+    """Refuse counts that cannot be drawn."""
+    if n < 1:
+        raise InputError(f"Cannot draw {n} samples; ask for at least 1.")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+
+
+def batch_size_for(score: Score) -> int:
+    """Images that may walk together: at most 256, and no more than a quarter of the free memory holds.
+
+    A network is taken to need 512 float32 copies of each image, a closed form 64. What does not fit all the same is
+    halved by the loop, on a device that says so.
+    """
+    parameters = next(score.parameters(), None)
+    device = parameters.device if parameters is not None else torch.device("cpu")
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    copies = STATES if parameters is None else COPIES
+    return max(1, min(LARGEST_BATCH, free // 4 // (score.shape.numel() * 4 * copies)))
+
+
+def report_failed(failed: dict[int, str], n: int) -> None:
+    """Warn of walks that left the finite numbers."""
+    if failed:
+        image, what = next(iter(failed.items()))
+        warnings.warn(
+            f"{len(failed)} of {n} images became NaN or infinite and are left out; the first is image {image}, at "
+            f"{what}.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def per_image(total: int, n: int) -> int | float:
+    """Evaluations for each image: a whole number where all took the same, as far as the mean shows."""
+    return total // n if total % n == 0 else total / n
+
+
+def _options(sampler: object) -> dict[str, object]:
+    """The options of a sampler that is a dataclass, in JSON's own types where they have them."""
+    options: dict[str, object] = {}
+    for field in fields(sampler) if is_dataclass(sampler) else ():
+        value = getattr(sampler, field.name)
+        if isinstance(value, Sampler):
+            value = {"name": value.name} | _options(value)
+        options[field.name] = value if isinstance(value, int | float | str | dict) else type(value).__name__
+    return options

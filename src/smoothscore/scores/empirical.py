@@ -16,7 +16,6 @@ At low noise one weight is nearly 1 and the denoiser returns a training image: i
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,32 +24,14 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.mixture import Centers, GaussianKernel, field, log_mass, log_weights, mean, sums
-from smoothscore.scores.base import Score, Sigma
+from smoothscore.scores.base import Sigma
+from smoothscore.scores.centered import CenterScore
 from smoothscore.scores.jacobian import CenterJacobian
 
-__all__ = ["EmpiricalScore", "Posterior"]
+__all__ = ["EmpiricalScore"]
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """The training images that a noisy image may have come from; B queries, the k heaviest centers of each.
-
-    Attributes:
-        indices: (B, k) int64 indices of the centers, heaviest first.
-        weights: (B, k) float64 posterior weights; they sum to 1 over all centers, not over these k.
-        centers: (B, k, *shape) the centers themselves, in the dtype of x.
-        entropy: (B,) float64 entropy of all weights, in nats.
-        effective_number: (B,) float64, exp(entropy), from 1 to M.
-    """
-
-    indices: Tensor
-    weights: Tensor
-    centers: Tensor
-    entropy: Tensor
-    effective_number: Tensor
-
-
-class EmpiricalScore(Score):
+class EmpiricalScore(CenterScore):
     """The score of a finite set of images, in closed form.
 
     Args:
@@ -76,9 +57,7 @@ class EmpiricalScore(Score):
             centers = centers[chosen]
             weights = None if weights is None else weights[torch.from_numpy(chosen)]
         prior = None if weights is None else weights.double().log()
-        store = Centers(centers, prior)
-        super().__init__(store.shape)
-        self.centers = store
+        super().__init__(Centers(centers, prior))
 
     def score(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """The gradient of the log-density, (batch, *shape); differentiable in x."""
@@ -96,21 +75,9 @@ class EmpiricalScore(Score):
         constant = self.dim / 2 * (math.log(2 * math.pi) + 2 * sigma.double().log())
         return log_mass(x, self.centers, GaussianKernel(sigma), -constant)
 
-    def weights(self, x: Tensor, sigma: Sigma) -> Tensor:
-        """Posterior weights of all centers, (batch, M), in the dtype of x; takes a float64 product with all."""
+    def _weights(self, x: Tensor, sigma: Sigma | None) -> Tensor:
         x, sigma = self.check(x, sigma)
-        return log_weights(x, self.centers, GaussianKernel(sigma)).exp().to(x.dtype)
-
-    def posterior(self, x: Tensor, sigma: Sigma, k: int = 5) -> Posterior:
-        """The k centers of largest weight for each noisy image; see :class:`Posterior`."""
-        x, sigma = self.check(x, sigma)
-        kernel = GaussianKernel(sigma)
-        if not 1 <= k <= self.centers.count:
-            raise InputError(f"k is {k}; ask for 1 to {self.centers.count} centers.")
-        weights, indices = log_weights(x, self.centers, kernel).exp().topk(k, dim=1)
-        entropy = sums(x, self.centers, kernel).entropy
-        images = self.centers.rows(indices.flatten(), x.dtype).reshape(*indices.shape, *self.shape)
-        return Posterior(indices, weights, images, entropy, entropy.exp())
+        return log_weights(x, self.centers, GaussianKernel(sigma)).exp()
 
     def jacobian(self, x: Tensor, sigma: Sigma | None = None) -> CenterJacobian:
         """The Jacobian of the score at ``x``, low rank plus diagonal; see :class:`CenterJacobian`."""

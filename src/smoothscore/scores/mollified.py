@@ -16,6 +16,7 @@ temperature :math:`T=1+h^2/\sigma^2` at the same level. It costs one evaluation 
 :math:`h>\sigma`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
@@ -84,7 +85,7 @@ class MollifiedScore(Score):
         self.bandwidth = bandwidth
         self.nodes = nodes
         self.approximation = approximation
-        self.register_buffer("shifts", _pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
+        self.register_buffer("shifts", _normal_pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
 
     def denoise(self, x: Tensor, sigma: Sigma) -> Tensor:
         """The average of the inner denoiser over the shifts; same shape as ``x`` (batch, *shape)."""
@@ -107,6 +108,9 @@ class MollifiedScore(Score):
         if self.approximation:
             larger = level**2 + width**2
             return larger / level**2 * self.inner.log_density(x, larger.sqrt())
+        if isinstance(self.inner, EmpiricalScore):
+            averaged: Tensor = _SharedLogDensity.apply(x, self, level, width)  # type: ignore[no-untyped-call]
+            return averaged
         return self._average(self.inner.log_density, x, level, width)
 
     def standard_error(self, x: Tensor, sigma: Sigma) -> Tensor:
@@ -123,8 +127,7 @@ class MollifiedScore(Score):
         x, level = self.check(x, sigma)
         total = torch.zeros(len(x), self.dim, dtype=torch.float64, device=x.device)
         squares = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        for values in self._shifted(self.inner.denoise, x, level, self._width(level)):
-            pairs = values.double().reshape(-1, 2, len(x), self.dim).mean(1)
+        for pairs in self._pairs(x, level, self._width(level)):
             total += pairs.sum(0)
             squares += (pairs**2).sum((0, 2))
         count = len(self.shifts) / 2
@@ -134,6 +137,15 @@ class MollifiedScore(Score):
     def _average(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Tensor:
         sums = [values.sum(0) for values in self._shifted(evaluate, x, level, width)]
         return torch.stack(sums).sum(0) / len(self.shifts)
+
+    def _pairs(self, x: Tensor, level: Tensor, width: Tensor) -> Iterator[Tensor]:
+        """The average of the inner denoiser over each pair of shifts: (n, batch, d) float64."""
+        if isinstance(self.inner, EmpiricalScore):
+            shifts, groups = self.shifts.flatten(1), len(self.shifts) // 2
+            yield node_averages(x.double(), self.inner.centers, level, shifts, width, groups).mean
+            return
+        for values in self._shifted(self.inner.denoise, x, level, width):
+            yield values.double().reshape(-1, 2, len(x), self.dim).mean(1)
 
     def _shifted(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Iterator[Tensor]:
         """``evaluate`` at every shift of ``x``: (n, batch, ...) with whole pairs of shifts in each chunk."""
@@ -188,7 +200,35 @@ class _SharedDistances(torch.autograd.Function):
         return score._average(product, x, ctx.level, ctx.width)
 
 
-def _pairs(nodes: str, samples: int, dim: int, seed: int) -> Tensor:
+class _SharedLogDensity(torch.autograd.Function):
+    """The averaged empirical log-density from one distance pass; its gradient is the mollified score."""
+
+    @staticmethod
+    def forward(x: Tensor, score: MollifiedScore, level: Tensor, width: Tensor) -> Tensor:
+        centers = cast(EmpiricalScore, score.inner).centers
+        masses = node_averages(x, centers, level, score.shifts.flatten(1), width).log_mass
+        constant = score.dim / 2 * (math.log(2 * math.pi) + 2 * level.double().log())
+        return (masses.mean(1) - constant).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.score, ctx.level, _ = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return ctx.score.expand(weights) * ctx.score.score(x, ctx.level), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, vectors: Tensor, *_: Any) -> Tensor:
+        (x,) = ctx.saved_tensors
+        products: Tensor = (ctx.score.score(x, ctx.level) * vectors).flatten(1).sum(1)
+        return products
+
+
+def _normal_pairs(nodes: str, samples: int, dim: int, seed: int) -> Tensor:
     """Standard normal points z, -z in turn: (samples, dim), float64."""
     if nodes == "gaussian":
         generator = torch.Generator().manual_seed(seed)

@@ -71,6 +71,8 @@ class Narrow(nn.Module):
         return self._horner(self.bend, rho).mul_(-2).clamp_(min=0)
 
     def _horner(self, columns: Tensor, rho: Tensor) -> Tensor:
+        if rho.ndim == 2 and not rho.is_contiguous():
+            return self._horner(columns, rho.mT.contiguous()).mT  # as the products with all centers come
         bits = rho.contiguous().view(torch.int32)
         cell = (bits >> self.drop).sub_(self.first).clamp_(0, columns.shape[1] - 1).flatten()
         t = (bits & (2**self.drop - 1)).float().mul_(0.5**self.drop)

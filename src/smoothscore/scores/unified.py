@@ -23,8 +23,8 @@ from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.mixture import Centers, GaussianKernel, active, field, log_mass, log_weights
 from smoothscore.neighbors import NeighborGraph, Search
-from smoothscore.scores.base import Score, Sigma
-from smoothscore.scores.empirical import Posterior
+from smoothscore.scores.base import Sigma
+from smoothscore.scores.centered import CenterScore
 from smoothscore.scores.jacobian import CenterJacobian, Jacobian, JvpJacobian
 from smoothscore.scores.levels import Levels
 from smoothscore.scores.neighborhood import Neighborhood
@@ -43,7 +43,7 @@ VALUES = 2**22  # of the neighbors held at a time
 QUERIES = 16  # whose weights over all centers are held at a time
 
 
-class UnifiedScore(Score):
+class UnifiedScore(CenterScore):
     """The score of all centers at all noise levels; ``score(x)`` needs no ``sigma``, and one given is not used.
 
     Args:
@@ -82,9 +82,7 @@ class UnifiedScore(Score):
         radius: float | None = None,
         level_weights: Tensor | None = None,
     ) -> None:
-        store = Centers(centers)
-        super().__init__(store.shape)
-        self.centers = store
+        super().__init__(Centers(centers))
         levels, order = _ascending(sigmas)
         weights = levels**2 if level_weights is None else _positive(level_weights, levels)[order]
         self.sigma_min, self.sigma_max = float(levels[0]), float(levels[-1])
@@ -136,24 +134,13 @@ class UnifiedScore(Score):
             return self._local(x.detach(), self.neighborhood)[1].to(x.dtype)
         return self._temperature(x).to(x.dtype)
 
-    def weights(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
-        """Weights of all centers, (batch, M) in the dtype of x."""
+    def _weights(self, x: Tensor, sigma: Sigma | None) -> Tensor:
         x, _ = self.check(x, 1.0)
         if not self.neighborhood:
-            return log_weights(x, self.centers, self._kernel(x)).exp().to(x.dtype)
+            return log_weights(x, self.centers, self._kernel(x)).exp()
         _, _, indices, found = self._local(x.detach(), self.neighborhood)
         full = torch.zeros(len(x), self.centers.count, dtype=torch.float64, device=x.device)
-        return full.scatter_add_(1, indices, found).to(x.dtype)
-
-    def posterior(self, x: Tensor, sigma: Sigma | None = None, k: int = 5) -> Posterior:
-        """The k centers of largest weight for each image; see :class:`Posterior`."""
-        weights = self.weights(x).double()
-        if not 1 <= k <= self.centers.count:
-            raise InputError(f"k is {k}; ask for 1 to {self.centers.count} centers.")
-        top = weights.topk(k, dim=1)
-        images = self.centers.rows(top.indices.flatten(), x.dtype).reshape(*top.indices.shape, *self.shape)
-        entropy = -torch.special.xlogy(weights, weights).sum(1)
-        return Posterior(top.indices, top.values, images, entropy, entropy.exp())
+        return full.scatter_add_(1, indices, found)
 
     def jacobian(self, x: Tensor, sigma: Sigma | None = None, frozen: bool = False) -> Jacobian:
         """The Jacobian of the score at ``x``, the temperature held fixed.

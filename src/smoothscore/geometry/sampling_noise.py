@@ -1,0 +1,119 @@
+r"""Sampling noise: how the optimal denoiser would move if other training images had been drawn.
+
+The empirical denoiser :math:`\hat m(x)=\sum_jw_jx_j` of N images scatters about that of the distribution they were
+drawn from. By the delta method its covariance is :math:`\hat C/N` with
+
+.. math:: \hat C=N\sum_jw_j^2(x_j-\hat m)(x_j-\hat m)^\top,\qquad \hat\kappa=N\sum_jw_j^2,
+
+("Kernel-smoothed scores", Thm. 2i). Because squared Gaussian weights are those of half the variance, this is a local
+principal component analysis: large eigenvalues lie along the images' manifold, small ones across it (Figs. 3 and 8).
+On a linear manifold of dimension k with density p the limit at small noise is
+:math:`\hat C\to\frac{\sigma^2}2\frac{(4\pi\sigma^2)^{-k/2}}pP_T` with :math:`P_T` the tangent projection (Thm. 2ii).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smoothscore.data import ImageSet
+from smoothscore.errors import InputError
+from smoothscore.geometry.far_field import images_at
+from smoothscore.scores import EmpiricalScore
+
+__all__ = ["SamplingNoise", "sampling_noise"]
+
+NEGLIGIBLE = 1e-9  # weights relative to the largest that are left out; their squares count
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingNoise:
+    """The covariance :math:`\\hat C` at one noisy image, by its principal directions; never a d x d matrix.
+
+    Attributes:
+        sigma: noise level, in [-1, 1] units.
+        mean: (*shape) the empirical denoiser's answer.
+        variances: (r,) float64, descending: the eigenvalues that may differ from 0.
+        directions: (r, *shape) float64, orthonormal: the eigenvectors, as images.
+        concentration: :math:`\\hat\\kappa`, between 1 (all images share the answer) and N (one gives it).
+        images: number N of training images.
+    """
+
+    sigma: float
+    mean: Tensor
+    variances: Tensor
+    directions: Tensor
+    concentration: float
+    images: int
+
+    @property
+    def trace(self) -> float:
+        """Total variance of the covariance."""
+        return float(self.variances.sum())
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the answer by the root-mean-square of the noise, ``sigma * sqrt(d)``."""
+        return float((self.trace / self.images / self.mean.numel()) ** 0.5 / self.sigma)
+
+    def to_dict(self) -> dict[str, object]:
+        """The numbers, without the images."""
+        return {name: value for name, value in vars(self).items() if name not in ("mean", "directions")}
+
+    def matvec(self, v: Tensor) -> Tensor:
+        """The covariance times images ``v`` (n, *shape)."""
+        axes = self.directions.flatten(1)
+        product = (v.double().flatten(1) @ axes.T * self.variances) @ axes
+        return product.reshape(v.shape).to(v.dtype)
+
+    def split(self, tangent: Tensor) -> tuple[float, float]:
+        """Variance along orthonormal ``tangent`` directions (k, *shape), and across them; they add up to the trace."""
+        along = float(((self.directions.flatten(1) @ tangent.double().flatten(1).T) ** 2).sum(1) @ self.variances)
+        return along, self.trace - along
+
+
+def sampling_noise(train: Tensor | ImageSet, x: Tensor, sigma: float) -> list[SamplingNoise]:
+    """The sampling noise of the empirical denoiser at noisy images.
+
+    Args:
+        train: (N, *shape) in [-1, 1], or an ImageSet.
+        x: (n, *shape) noisy images.
+        sigma: their noise level.
+
+    Raises:
+        InputError: shapes differ, or ``sigma`` is not positive.
+
+    Cost: the weights of all N images; for each x with m images of non-negligible weight a singular value
+    decomposition of (m, d), or of (d, d) where m is larger.
+    """
+    if not sigma > 0:
+        raise InputError(f"sigma is {sigma}; a noise level must be positive.")
+    score = EmpiricalScore(train)
+    found = []
+    for weights in score.weights(x.double(), sigma):
+        active = torch.nonzero(weights > NEGLIGIBLE * weights.max()).squeeze(1)
+        rows = images_at(train, active).double().flatten(1)
+        share = weights[active]
+        mean = share @ rows
+        columns = (rows - mean) * (share * len(train) ** 0.5)[:, None]
+        variances, directions = _principal(columns)
+        found.append(
+            SamplingNoise(
+                sigma,
+                mean.reshape(x.shape[1:]),
+                variances,
+                directions.reshape(-1, *x.shape[1:]),
+                float(len(train) * share.square().sum()),
+                len(train),
+            )
+        )
+    return found
+
+
+def _principal(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors in rows of ``columns.T @ columns``."""
+    if len(columns) > columns.shape[1]:
+        values, vectors = torch.linalg.eigh(columns.T @ columns)
+        return values.flip(0).clamp_min(0), vectors.T.flip(0)
+    _, roots, vectors = torch.linalg.svd(columns, full_matrices=False)
+    return roots.square(), vectors

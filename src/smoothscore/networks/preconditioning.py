@@ -1,0 +1,261 @@
+r"""How a raw network becomes a denoiser.
+
+Every form is affine in the network's output, with four functions of the noise level:
+
+.. math:: D(x;\sigma)=c_{skip}\,x+c_{out}\,F(c_{in}\,x,\ c_{noise})
+
+============  =====================  ==============================  ===========================  ======================
+form          :math:`c_{skip}`       :math:`c_{out}`                 :math:`c_{in}`               :math:`c_{noise}`
+============  =====================  ==============================  ===========================  ======================
+``edm``       :math:`\sigma_d^2/v`   :math:`\sigma\sigma_d/\sqrt v`  :math:`1/\sqrt v`            :math:`\ln(\sigma)/4`
+``ve``        1                      :math:`\sigma`                  1                            :math:`\ln(\sigma/2)`
+``vp``        1                      :math:`-\sigma`                 :math:`1/\sqrt{1+\sigma^2}`  :math:`999\,t(\sigma)`
+``noise``     1                      :math:`-\sigma`                 1                            :math:`\sigma`
+``score``     1                      :math:`\sigma^2`                1                            :math:`\sigma`
+``denoiser``  0                      1                               1                            :math:`\sigma`
+============  =====================  ==============================  ===========================  ======================
+
+with :math:`v=\sigma^2+\sigma_d^2`.
+A network without noise conditioning is called with :math:`c_{in}x` alone. With the form ``noise`` it then never meets
+the level at all: it predicts unit noise, and the level is a factor of its output. A network with a
+:class:`LinearBypass` has the Gaussian denoiser of the training set in place of :math:`c_{skip}x`, which in ``edm`` is
+that of the isotropic Gaussian of variance :math:`\sigma_d^2`.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from smoothscore.errors import InputError
+from smoothscore.networks.linear_bypass import LinearBypass
+
+__all__ = [
+    "EDM",
+    "VE",
+    "VP",
+    "Denoiser",
+    "Preconditioning",
+    "ScoreOutput",
+    "UnitNoise",
+    "evaluate",
+    "is_noise_conditional",
+    "preconditioning",
+]
+
+
+class Coefficients(NamedTuple):
+    """The four functions at given levels, each a tensor like them."""
+
+    skip: Tensor
+    out: Tensor
+    scale: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Preconditioning:
+    """A form of the table above; subclasses give :meth:`coefficients`."""
+
+    name: ClassVar[str]
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """``c_skip``, ``c_out``, ``c_in`` and ``c_noise`` at levels ``sigma`` of any shape."""
+        raise NotImplementedError
+
+    def denoise(self, network: nn.Module, x: Tensor, sigma: float | Tensor, **labels: Tensor) -> Tensor:
+        """The denoised images, shape and dtype of ``x`` (batch, *shape).
+
+        Args:
+            network: called as ``network(c_in x, c_noise)``, or ``network(c_in x)`` without noise conditioning.
+            x: (batch, *shape) noisy images.
+            sigma: their noise levels, a float or (batch,).
+            labels: passed on to the network (``class_labels``, ``augment_labels``).
+        """
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
+        skip, out, scale, noise = self.coefficients(level)
+        raw = evaluate(network, _spread(scale, x) * x, noise, **labels)
+        linear = network.linear(x, level) if isinstance(network, LinearBypass) else _spread(skip, x) * x
+        return linear + _spread(out, x) * raw
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """The weight of the squared error ``|D - y|^2`` in the loss, like ``sigma``: 1 / sigma^2.
+
+        Source: Smoothing the score function, eq. 8, whose factor sigma^2 weights the squared error of the score.
+        """
+        return 1 / sigma**2
+
+    def estimate_sigma(self, network: nn.Module, x: Tensor, **labels: Tensor) -> Tensor | None:
+        """The level (batch,) that the output of an unconditional network carries; None where it carries none."""
+        return None
+
+    def to_dict(self) -> dict[str, str | float]:
+        """The name and the settings, for JSON; :func:`preconditioning` reads it back."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class EDM(Preconditioning):
+    """Karras et al. 2022: input, output and target of unit variance at every level.
+
+    Args:
+        sigma_data: standard deviation of the images, positive.
+    """
+
+    name: ClassVar[str] = "edm"
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (self.sigma_data > 0 and math.isfinite(self.sigma_data)):
+            raise InputError(f"sigma_data is {self.sigma_data}; give the images' standard deviation, 0.5 in EDM.")
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        total = sigma**2 + self.sigma_data**2
+        return Coefficients(
+            self.sigma_data**2 / total, sigma * self.sigma_data * total.rsqrt(), total.rsqrt(), sigma.log() / 4
+        )
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """``1 / c_out^2``, so that every level has the same loss at the start."""
+        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+
+
+@dataclass(frozen=True)
+class VE(Preconditioning):
+    """Song et al. 2021, variance exploding: the score is the output divided by sigma."""
+
+    name: ClassVar[str] = "ve"
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        one = torch.ones_like(sigma)
+        return Coefficients(one, sigma, one, (sigma / 2).log())
+
+
+@dataclass(frozen=True)
+class VP(Preconditioning):
+    """Song et al. 2021, variance preserving: the network predicts unit noise from the image scaled back to unit size.
+
+    ``t(sigma)`` is the time at which the level of a linear ``beta`` from ``beta_min`` to ``beta_min + beta_d`` is
+    ``sigma``: ``sigma^2 = exp(beta_d t^2 / 2 + beta_min t) - 1``.
+    """
+
+    name: ClassVar[str] = "vp"
+    beta_d: float = 19.9
+    beta_min: float = 0.1
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        growth = torch.log1p(sigma**2)
+        time = ((self.beta_min**2 + 2 * self.beta_d * growth).sqrt() - self.beta_min) / self.beta_d
+        return Coefficients(torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt(), 999 * time)
+
+
+@dataclass(frozen=True)
+class UnitNoise(Preconditioning):
+    """The network predicts the noise ``n`` of ``x = y + sigma n``; an unconditional one never meets the level."""
+
+    name: ClassVar[str] = "noise"
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        one = torch.ones_like(sigma)
+        return Coefficients(one, -sigma, one, sigma)
+
+
+@dataclass(frozen=True)
+class ScoreOutput(Preconditioning):
+    """The network is the score itself, with or without the level as an input."""
+
+    name: ClassVar[str] = "score"
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        one = torch.ones_like(sigma)
+        return Coefficients(one, sigma**2, one, sigma)
+
+    def estimate_sigma(self, network: nn.Module, x: Tensor, **labels: Tensor) -> Tensor | None:
+        """``sqrt(d) / |F(x)|``: near the data the score is noise divided by the level."""
+        raw = evaluate(network, x, None, **labels).flatten(1)
+        return math.sqrt(raw.shape[1]) / _norm(raw)
+
+
+@dataclass(frozen=True)
+class Denoiser(Preconditioning):
+    """The network denoises as it is, with or without the level as an input."""
+
+    name: ClassVar[str] = "denoiser"
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        """The four functions at levels ``sigma``."""
+        one = torch.ones_like(sigma)
+        return Coefficients(torch.zeros_like(sigma), one, one, sigma)
+
+    def estimate_sigma(self, network: nn.Module, x: Tensor, **labels: Tensor) -> Tensor | None:
+        """``|x - F(x)| / sqrt(d)``: what a blind denoiser takes away is the noise."""
+        taken = (x - evaluate(network, x, None, **labels)).flatten(1)
+        return _norm(taken) / math.sqrt(taken.shape[1])
+
+
+FORMS: Mapping[str, type[Preconditioning]] = {
+    form.name: form for form in (EDM, VE, VP, UnitNoise, ScoreOutput, Denoiser)
+}
+
+
+def preconditioning(form: str | Mapping[str, str | float] | Preconditioning) -> Preconditioning:
+    """The preconditioning of a name (``"edm"``, ``"ve"``, ``"vp"``, ``"noise"``, ``"score"``, ``"denoiser"``).
+
+    A mapping ``{"name": ..., settings}`` of :meth:`Preconditioning.to_dict` and an object are taken as well.
+
+    Raises:
+        InputError: an unknown name or setting.
+    """
+    if isinstance(form, Preconditioning):
+        return form
+    settings: dict[str, Any] = {"name": form} if isinstance(form, str) else dict(form)
+    name = settings.pop("name", None)
+    if name not in FORMS:
+        raise InputError(f"preconditioning is {name!r}; take one of {', '.join(FORMS)}.")
+    try:
+        return FORMS[str(name)](**settings)
+    except TypeError:
+        known = [field.name for field in dataclasses.fields(FORMS[str(name)])]
+        raise InputError(
+            f"The preconditioning {name!r} has no settings {sorted(set(settings) - set(known))}; it has {known}."
+        ) from None
+
+
+def is_noise_conditional(network: nn.Module) -> bool:
+    """Whether a network takes the noise level: its own word, or two arguments of its ``forward``."""
+    declared = getattr(network, "noise_conditional", None)
+    if declared is not None:
+        return bool(declared)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = [each for each in inspect.signature(network.forward).parameters.values() if each.kind in kinds]
+    return len(arguments) > 1
+
+
+def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tensor) -> Tensor:
+    """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters."""
+    dtype = next((parameter.dtype for parameter in network.parameters()), x.dtype)
+    inputs = [x.to(dtype)]
+    if is_noise_conditional(network):
+        assert noise is not None
+        inputs.append(noise.to(dtype))
+    return network(*inputs, **labels).to(x.dtype)  # type: ignore[no-any-return]
+
+
+def _norm(rows: Tensor) -> Tensor:
+    """The length of each row."""
+    return rows.square().sum(1).sqrt()
+
+
+def _spread(coefficient: Tensor, x: Tensor) -> Tensor:
+    """(batch,) shaped to multiply a batch of images."""
+    return coefficient.reshape(-1, *(1,) * (x.ndim - 1))

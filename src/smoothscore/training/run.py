@@ -1,0 +1,245 @@
+"""A training run: begun, continued, and read again."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import accelerate  # type: ignore[import-untyped]
+import numpy
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from smoothscore.config import TrainConfig
+from smoothscore.data import ImageSet, fingerprint
+from smoothscore.errors import InputError
+from smoothscore.geometry.duplicates import first_of_each
+from smoothscore.networks.store import describe, write_description
+from smoothscore.report import Result, Section, write_text
+from smoothscore.training import run_page
+from smoothscore.training.checkpoints import checkpoints, lock
+from smoothscore.training.history import History
+from smoothscore.training.setup import form_of, make_network, make_objective
+from smoothscore.training.trainer import Trainer
+from smoothscore.training.watch import Watch
+from smoothscore.version import __version__
+
+__all__ = ["Run", "train"]
+
+Images = Tensor | ImageSet
+
+FREE = ("steps", "checkpoint_every", "keep", "watch_every", "watch_samples", "stop_on_memorization", "reasons")
+"""Settings that may change when a run goes on: none of them changes a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Result):
+    """A training run and its log.
+
+    Attributes:
+        folder: where it is; ``smoothscore.load_score(run.folder)`` is the trained score.
+        config: its settings.
+        step: optimizer steps behind the last checkpoint.
+        history: losses, targets and looks for copies, see :class:`smoothscore.training.History`.
+        stopped: why it stopped before its last step (step, weights and memorized fraction of the look), or None.
+        description: what ``run.json`` says: versions, fingerprints and counts of the images.
+    """
+
+    folder: Path
+    config: TrainConfig
+    step: int
+    history: History
+    stopped: Mapping[str, Any] | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "run"
+    title: ClassVar[str] = "Training run"
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """The run in a folder, as far as its last checkpoint.
+
+        Raises:
+            InputError: there is no run, or no checkpoint yet.
+        """
+        run = Path(folder)
+        description = _read(run)
+        found = checkpoints(run)
+        if not found:
+            raise InputError(f"The run in {run} has no checkpoint yet; let it train.")
+        state = json.loads((found[-1] / "state.json").read_text())
+        config = TrainConfig.from_dict(description["config"])
+        stopped = description.get("stopped")
+        history = History(**state["history"])
+        if stopped:
+            history.looks += stopped["looks"]
+        return cls(run, config, state["step"], history, stopped, description)
+
+    def values(self) -> Mapping[str, object]:
+        """The log."""
+        return {"step": self.step, "stopped": self.stopped, **self.history.to_dict()}
+
+    def setting(self) -> Mapping[str, object]:
+        """The description of the run."""
+        return self.description
+
+    def summary(self) -> Sequence[tuple[str, str]]:
+        """The terminal's lines."""
+        return run_page.summary(self)
+
+    def lead(self) -> str:
+        """The sentence at the head of the page."""
+        return run_page.lead(self)
+
+    def sections(self) -> Sequence[Section]:
+        """Losses, looks for copies, targets and samples."""
+        return run_page.sections(self)
+
+
+def train(
+    train: Images,
+    config: TrainConfig | None,
+    out: str | Path,
+    held_out: Images | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> Run:
+    """Train a score network, or go on with a run that was interrupted.
+
+    Args:
+        train: (N, *shape) images in [-1, 1], or an ImageSet.
+        config: the settings; None with ``resume`` for those of the run.
+        out: the run's folder, made if it is missing. With a run of the same settings and images in it, that run goes
+            on, to the very weights it would have had without the interruption.
+        held_out: images that are not trained on, for the looks for copies.
+        resume: there must be a run in ``out``, and it goes on.
+        tensorboard: write events to ``out/tensorboard``; needs ``smoothscore[tensorboard]``.
+
+    Returns:
+        The run, at its last step or where a look stopped it.
+
+    Raises:
+        InputError: settings that do not fit the images or the run in ``out``, other images than before, another process
+            at work in ``out``, a loss that is no number, memory or disk full. What was written stays whole.
+    """
+    run = Path(out)
+    before = _read(run) if (run / "run.json").exists() else None
+    if resume and before is None:
+        raise InputError(f"There is no run in {run} to go on with; leave resume out to begin one.")
+    if config is None:
+        if before is None:
+            raise InputError("There is no configuration; give one, or resume a run.")
+        config = TrainConfig.from_dict(before["config"])
+    chosen = _distinct(train) if config.deduplicate else train
+    accelerator = Accelerator()
+    if config.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"batch_size is {config.batch_size}, and {accelerator.num_processes} processes cannot share that equally; "
+            "give a multiple."
+        )
+    description = _description(config, chosen, held_out)
+    if before is not None:
+        _check_same(run, config, description, before)
+        if before.get("stopped") and _stops(config, before["stopped"]):
+            return Run.load(run)
+    network = make_network(config, chosen)
+    objective = make_objective(config, chosen)
+    if accelerator.is_main_process:
+        _make_folder(run)
+    accelerator.wait_for_everyone()
+    with lock(run) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            class_ = 0 if config.method == "dummy" else None
+            write_description(run / "network.json", describe(network, form_of(config), class_))
+            _write(run, description)
+        looks = config.watch_every and accelerator.is_main_process
+        watch = Watch(chosen, held_out, config, form_of(config)) if looks else None
+        board = _board(run) if tensorboard and accelerator.is_main_process else None
+        trainer = Trainer(network, objective, chosen, config, run, accelerator, watch, board)
+        trainer.go_on()
+        trainer.train()
+        if trainer.stopped and accelerator.is_main_process:
+            looks = [look for look in trainer.history.looks if look["step"] == trainer.step]
+            _write(run, description | {"stopped": {**trainer.stopped, "looks": looks}})
+        if board is not None:
+            board.close()
+        accelerator.wait_for_everyone()
+    return Run.load(run)
+
+
+def _description(config: TrainConfig, train: Images, held_out: Images | None) -> dict[str, Any]:
+    sets = {"train": train} | ({} if held_out is None else {"held_out": held_out})
+    return {
+        "smoothscore": __version__,
+        "kind": "training run",
+        "config": config.to_dict(),
+        "images": {name: len(images) for name, images in sets.items()},
+        "fingerprints": {name: fingerprint(images) for name, images in sets.items()},
+        "sources": {name: images.source for name, images in sets.items() if isinstance(images, ImageSet)},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "accelerate": accelerate.__version__,
+        },
+    }
+
+
+def _check_same(run: Path, config: TrainConfig, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings or other images."""
+    if now["fingerprints"]["train"] != before["fingerprints"]["train"]:
+        raise InputError(
+            f"The run in {run} was begun with {before['images']['train']} other training images (fingerprint "
+            f"{before['fingerprints']['train'][:12]}); give those, or another folder."
+        )
+    old = TrainConfig.from_dict(before["config"])
+    free = {name: getattr(config, name) for name in FREE}
+    other = [
+        item.name for item in fields(config) if getattr(replace(old, **free), item.name) != getattr(config, item.name)
+    ]
+    if other:
+        was = ", ".join(f"{name} was {getattr(old, name)!r}" for name in other)
+        raise InputError(f"The run in {run} was begun with other settings ({was}); give those, or another folder.")
+
+
+def _stops(config: TrainConfig, stopped: Mapping[str, Any]) -> bool:
+    """Whether a run that was stopped by a look still is."""
+    limit = config.stop_on_memorization
+    return limit is not None and stopped["value"] > limit
+
+
+def _distinct(images: Images) -> Images:
+    return images[first_of_each(images)]
+
+
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {run}: {error.strerror}; choose another with -o.") from None
+
+
+def _read(run: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads((run / "run.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"There is no readable run in {run} ({error}); give the folder of one.") from None
+    return description
+
+
+def _write(run: Path, description: Mapping[str, Any]) -> None:
+    write_text(run / "run.json", json.dumps(description, indent=2) + "\n")
+
+
+def _board(run: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            'TensorBoard is not installed; run pip install "smoothscore[tensorboard]", or leave tensorboard out.'
+        ) from None
+    return SummaryWriter(str(run / "tensorboard"))

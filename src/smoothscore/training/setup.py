@@ -1,0 +1,108 @@
+"""From a configuration and the images: the network to train and the loss to train it with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smoothscore.config import TrainConfig
+from smoothscore.data import ImageSet
+from smoothscore.errors import InputError
+from smoothscore.neighbors import NeighborGraph
+from smoothscore.networks import LinearBypass, Preconditioning, build, preconditioning
+from smoothscore.scores import GaussianScore
+from smoothscore.training.augment import AUGMENT_LABELS, Augmentation
+from smoothscore.training.law import NoiseLaw
+from smoothscore.training.objectives import Conditional, Dummy, Gap, Objective, Unconditional
+from smoothscore.training.temperature import Temperature
+
+__all__ = ["form_of", "make_network", "make_objective"]
+
+NEED_LEVEL = ("edm", "ve", "vp")
+BYPASS_RANK = 256
+
+
+def form_of(config: TrainConfig) -> Preconditioning:
+    """How the network of a configuration becomes a denoiser.
+
+    Raises:
+        InputError: there is none of that name, or the method leaves the noise level out and the form needs it.
+    """
+    blind = config.method in ("unconditional", "temperature")
+    form = preconditioning(config.preconditioning or ("noise" if blind else "edm"))
+    if config.method == "unconditional" and form.name in NEED_LEVEL:
+        raise InputError(
+            f"preconditioning {form.name!r} needs the noise level, which the method 'unconditional' leaves out; take "
+            "'noise', 'score' or 'denoiser'."
+        )
+    return form
+
+
+def make_network(config: TrainConfig, train: Tensor | ImageSet) -> nn.Module:
+    """The network of a configuration, with the weights that its seed gives.
+
+    Raises:
+        InputError: the network or an option is unknown, or cannot take images of this shape.
+    """
+    form = form_of(config)
+    blind = config.method in ("unconditional", "temperature") and form.name not in NEED_LEVEL
+    if config.linear_bypass and blind:
+        raise InputError(
+            f"linear_bypass needs the noise level, which the method {config.method!r} leaves out; set preconditioning "
+            "to 'edm', or leave the bypass out."
+        )
+    options: dict[str, Any] = dict(config.network_options)
+    if config.method == "dummy":
+        options["classes"] = 2
+    if config.augment:
+        options["augmentation"] = AUGMENT_LABELS
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        network = build(config.network, _shape(train), noise_conditional=not blind, **options)
+    if config.linear_bypass:
+        rank = min(BYPASS_RANK, _shape(train).numel(), len(train) - 1)
+        return LinearBypass(network, GaussianScore.fit(train, rank=rank).float())
+    return network
+
+
+def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
+    """The loss of a configuration; with "temperature" this searches the neighbors of all images.
+
+    Raises:
+        InputError: K is not below the number of images, gaps leave no level, or the temperature or the space is
+            unknown.
+    """
+    law = NoiseLaw(
+        config.noise,
+        config.noise_mean,
+        config.noise_std,
+        config.sigma_min,
+        config.sigma_max,
+        config.gaps if config.method != "gap" else (),
+        _shape(train).numel(),
+    )
+    shared: dict[str, Any] = {
+        "form": form_of(config),
+        "law": law,
+        "flips": config.flips,
+        "augment": Augmentation(config.augment) if config.augment else None,
+    }
+    if (config.flips or config.augment) and len(_shape(train)) != 3:
+        raise InputError("Points cannot be mirrored or moved; leave flips and augment out.")
+    if config.method == "temperature":
+        if not 2 <= config.neighbors <= len(train):
+            raise InputError(
+                f"neighbors is {config.neighbors}; with {len(train)} training images give 2 to {len(train)}, the image "
+                "itself included."
+            )
+        graph = NeighborGraph.build(train, config.neighbors - 1, config.space, config.within_class)
+        return Temperature(train, graph, config.temperature, config.sigma_collapse, **shared)
+    if config.method == "gap":
+        return Gap(config.gaps, **shared)
+    if config.method == "dummy":
+        return Dummy(seed=config.seed, **shared)
+    return Unconditional(**shared) if config.method == "unconditional" else Conditional(**shared)
+
+
+def _shape(images: Tensor | ImageSet) -> torch.Size:
+    return images.shape if isinstance(images, ImageSet) else images.shape[1:]

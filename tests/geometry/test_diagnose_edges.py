@@ -1,0 +1,128 @@
+"""Every odd training set through the verb and through the command: a result with plain warnings, or one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smoothscore import cli, verbs, write_images
+from smoothscore.data import ImageSet
+from smoothscore.errors import DataWarning, InputError
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, 6, 6), dtype=np.uint8)
+
+
+def constant(count: int) -> np.ndarray:
+    """Images of one gray each, all different."""
+    return np.repeat(np.linspace(10, 240, count).astype(np.uint8), 36).reshape(count, 1, 6, 6)
+
+
+SETS = {
+    "one": (noise(1), None, "single training image"),
+    "two": (noise(2), None, None),
+    "identical": (np.repeat(noise(1), 4, axis=0), noise(3, 1), "3 training images repeat"),
+    "identical, nothing held out": (np.repeat(noise(1), 4, axis=0), None, "3 training images repeat"),
+    "leaking": (noise(20), np.concatenate([noise(10, 1), noise(2)]), "2 of 12 held-out images are training images"),
+    "all held-out leaked": (noise(20), noise(3), "3 of 3 held-out images are training images"),
+    "constant": (constant(12), constant(11), "held-out images are training images"),
+    "range that misses": (noise(20), noise(9, 1), "may miss the danger zone"),
+}
+RANGES = {"range that misses": "0.01:0.1:3"}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["smoothscore", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_odd_sets(name: str, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pixels, other, words = SETS[name]
+    write_images(ImageSet.from_array(pixels), tmp_path / "train")
+    arguments = ["diagnose", "train", "--noises", "5", "--near", "--sizes", "--json", "d.json", "--html", "d.html"]
+    if other is not None:
+        write_images(ImageSet.from_array(other), tmp_path / "other")
+        arguments += ["--held-out", "other"]
+    sigmas = RANGES.get(name)
+    code, out, err = run(*arguments, "--sigmas", sigmas or "0.02:50:16")
+    assert code == 0, err
+    assert "smoothscore train train -o RUN" in out
+    assert len(out.splitlines()) <= 25 + 6  # and the commands
+    assert "Traceback" not in err
+    assert json.loads(Path("d.json").read_text())["recommended"]["quality"]["method"] in ("gap", "conditional")
+    page = Path("d.html").read_text()
+    assert "nan" not in page.split("</style>")[1].replace("nano", "")
+    if words is None:
+        assert "Warning" not in err
+    else:
+        assert words in err
+        assert 'class="warning"' in page
+        with pytest.warns(DataWarning, match=words):
+            verbs.diagnose("train", None if other is None else "other", sigmas=_levels(sigmas), noises=5)
+
+
+def _levels(text: str | None) -> list[float]:
+    return [0.02, 1.0, 50.0] if text is None else [0.01, 0.03, 0.1]
+
+
+def test_leaked_images_are_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    write_images(ImageSet.from_array(noise(9)), tmp_path / "train")
+    mixed = ImageSet.from_array(np.concatenate([noise(5, 1), noise(1)]), names=[f"scan-{i}.png" for i in range(6)])
+    write_images(mixed, tmp_path / "other")
+    err = run("diagnose", "train", "--held-out", "other", "--noises", "5")[2]
+    assert "scan-5.png" in err
+
+
+def test_points_in_the_plane() -> None:
+    points = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)) / 3
+    found = verbs.diagnose(points, noises=20, stable=True, sizes=True)
+    assert found.sensitivity is None
+    assert found.stability is not None
+    assert found.page().html()
+    with pytest.raises(InputError, match="near duplicates need images"):
+        verbs.diagnose(points, noises=5, near=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sigmas", "low:high:3"], "--sigmas low:high:3 are no noise levels"),
+        (["--sigmas", "1,-2"], "zero, negative"),
+        (["--weight-level", "1.5"], "weight_level is 1.5"),
+        (["--noises", "0"], "noises is 0"),
+        (["--images", "-3"], "images is -3"),
+        (["--near", "--encoder", "vgg"], "no encoder 'vgg'"),
+        (["--score", "empirical:train"], "pass held_out="),
+    ],
+)
+def test_mistakes_are_one_sentence(words: list[str], message: str, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    write_images(ImageSet.from_array(noise(10)), tmp_path / "train")
+    code, _, err = run("diagnose", "train", *words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_options_of_verb_and_command_agree() -> None:
+    import inspect
+
+    from smoothscore.cli.dedup import dedup
+    from smoothscore.cli.diagnose import diagnose
+
+    for command, verb in ((diagnose, verbs.diagnose), (dedup, verbs.dedup)):
+        own = {"html", "json"}
+        offered = {name: p.default for name, p in inspect.signature(command).parameters.items() if name not in own}
+        assert offered == {name: p.default for name, p in inspect.signature(verb).parameters.items()}

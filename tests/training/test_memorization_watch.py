@@ -1,0 +1,87 @@
+"""Looks for copies: what they log, and that they stop a run that copies."""
+
+import json
+
+import pytest
+import torch
+
+import smoothscore as ss
+from smoothscore.training import watch as watching
+from smoothscore.training.checkpoints import checkpoints
+
+SETTINGS = {"network_options": {"width": 4, "blocks": 1}, "batch_size": 8, "ema": (100.0,), "watch_samples": 6}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return ss.load_images("digits", limit=80).split([40, 40])
+
+
+def test_looks_log_copies_distances_and_errors_of_raw_and_averaged_weights(digits, tmp_path):
+    config = ss.TrainConfig(steps=4, watch_every=2, checkpoint_every=2, **SETTINGS)
+    run = ss.train(digits[0], config, tmp_path / "run", digits[1])
+    assert [(look["step"], look["weights"]) for look in run.history.looks] == [
+        (2, "raw"),
+        (2, "ema-100"),
+        (4, "raw"),
+        (4, "ema-100"),
+    ]
+    look = run.history.looks[-1]
+    assert {"memorized", "frechet_train", "frechet_held_out", "error_train", "error_held_out", "held_out"} <= set(look)
+    assert look["memorized"]["n"] == 6
+    assert len(look["error_train"]) == len(look["sigmas"])
+    page = run.page().html()
+    assert "Looks for copies" in page
+    assert (tmp_path / "run" / "samples" / "000000004-raw.png").exists()
+    assert "copies, raw" in repr(run)
+
+
+def test_looks_do_not_change_the_weights(digits, tmp_path):
+    seen = ss.train(digits[0], ss.TrainConfig(steps=4, watch_every=1, **SETTINGS), tmp_path / "seen")
+    alone = ss.train(digits[0], ss.TrainConfig(steps=4, **SETTINGS), tmp_path / "alone")
+    scores = [ss.load_score(f"{run.folder}?ema=raw") for run in (seen, alone)]
+    x = torch.randn(2, *digits[0].shape)
+    assert torch.equal(scores[0].denoise(x, 1.0), scores[1].denoise(x, 1.0))
+
+
+def test_a_run_that_copies_stops_and_keeps_the_checkpoint_before(digits, tmp_path, monkeypatch):
+    def draws(score, n, *rest, **more):
+        step = len(calls)
+        calls.append(step)
+        images = digits[0].tensor()[:n] if step >= 2 else digits[1].tensor()[:n]
+        return ss.Samples(images, 1)
+
+    calls: list[int] = []
+    monkeypatch.setattr(watching, "draw", draws)
+    config = ss.TrainConfig(steps=9, watch_every=3, checkpoint_every=2, stop_on_memorization=0.5, **SETTINGS)
+    run = ss.train(digits[0], config, tmp_path / "run", digits[1])
+    assert run.stopped["step"] == 6
+    assert run.step == 4
+    assert [int(folder.name) for folder in checkpoints(run.folder)] == [0, 2, 4]
+    assert "stopped" in repr(run)
+    again = ss.train(digits[0], config, tmp_path / "run", digits[1])
+    assert again.stopped["step"] == 6
+    assert len(calls) == 4
+    assert json.loads((run.folder / "run.json").read_text())["stopped"]["value"] == 1.0
+
+
+def test_the_error_of_the_exact_denoiser_is_seen(digits):
+    """The watch's own curve, against the posterior mean of a single point, which is that point."""
+    config = ss.TrainConfig(**SETTINGS)
+    watch = watching.Watch(digits[0], digits[1], config, ss.networks.preconditioning("denoiser"))
+
+    class Zero(torch.nn.Module):
+        shape = digits[0].shape
+        noise_conditional = True
+
+        def __init__(self):
+            super().__init__()
+            self.one = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, noise):
+            return x * self.one
+
+    look, samples = watch(1, "raw", Zero())
+    mean_square = float(digits[0].tensor()[:64].square().mean())
+    assert look["error_train"] == pytest.approx([mean_square] * len(look["sigmas"]), rel=1e-5)
+    assert samples.abs().max() == 0
