@@ -15,6 +15,8 @@ import io
 import json
 import os
 import resource
+import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -189,7 +191,7 @@ def size(options: argparse.Namespace) -> dict:
     held_out, rest = test.split((5000, 5000), seed=0)
     images = np.concatenate([rest.take(range(5000)), rest.take(range(5000))[..., ::-1]])
     images[:50] = train.take(range(50))
-    samples = ImageSet.from_array(images)
+    samples = ImageSet.from_array(images)[: options.samples]
     train.fingerprint, samples.fingerprint, held_out.fingerprint  # noqa: B018 (not part of what is timed)
     row = {"samples": len(samples), "train": len(train), "held_out": len(held_out), "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as cache, warnings.catch_warnings():
@@ -209,6 +211,7 @@ def size(options: argparse.Namespace) -> dict:
             start = perf_counter()
             page = found.save_html(Path(cache) / "audit.html")
             row["html_seconds"], row["html_mb"] = perf_counter() - start, page.stat().st_size / 2**20
+            row |= opened(page)
             if options.page:
                 found.save_html(options.page)
     start = perf_counter()
@@ -224,11 +227,30 @@ def size(options: argparse.Namespace) -> dict:
     return row
 
 
+def opened(page: Path) -> dict[str, float]:
+    """Seconds from starting headless Chromium to the page's final content, and the same for an empty page."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        return {}
+    empty = page.with_name("empty.html")
+    empty.write_text("<!doctype html><title>empty</title>")
+    seconds = {}
+    for name, file in (("empty_page_seconds", empty), ("open_seconds", page)):
+        profile = page.with_name(f"profile-{name}")
+        start = perf_counter()
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        command += ["--no-first-run", "--disable-sync", f"--user-data-dir={profile}", "--dump-dom", file.as_uri()]
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
+        seconds[name] = perf_counter() - start
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=["validity", "power", "size"])
     parser.add_argument("--train", default="../shared/data/cifar10-train.zip")
     parser.add_argument("--test", default="../shared/data/cifar10-test.zip")
+    parser.add_argument("--samples", type=int, default=10_000, help="size: how many samples")
     parser.add_argument("--page", type=Path, help="keep the report of the large audit here")
     parser.add_argument("--pixels-only", action="store_true", help="size: the search in pixel space alone")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/audit.json"))

@@ -171,7 +171,7 @@ def memory(images: ImageSet, options: argparse.Namespace) -> dict[str, object]:
     """MB of a fresh process each: centers in memory and on disk, few and many centers that count."""
     found: dict[str, object] = {}
     for kind in ("disk", "memory"):
-        for sigma in (0.1, 2.0, 10.0, 80.0):
+        for sigma in (0.1, 2.0, 80.0):
             command = [sys.executable, __file__, "--data", options.data, "--resident", kind, str(sigma)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[f"{kind} sigma {sigma:g}"] = json.loads(output)

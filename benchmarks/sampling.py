@@ -4,7 +4,7 @@
     python benchmarks/sampling.py teleport --data mnist-5k
 
 ``speed`` times the evaluations inside a run, so that the rest of the run is the loop's (the sampler's arithmetic and
-the noise included). The libraries take turns, each gets the same denoiser and the same number of evaluations, and medians
+the noise included). The libraries take turns, each gets the same denoiser and the same levels or as many, and medians
 are compared per evaluation. ``teleport`` draws from a mixture of Gaussians with more and more levels skipped, as in
 Tables 4 to 6 of "Gaussian score approximation", and compares the samples with the images by the Frechet distance of
 pixels.

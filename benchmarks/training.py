@@ -9,6 +9,7 @@ content changes no cost. The neighbor graph is made before the clock starts, as 
 
 import argparse
 import json
+import math
 import platform
 import resource
 import statistics
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=None, help="channels of the network 'tiny'")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--memory", metavar="METHOD", help="only print the largest memory of three steps, in MiB")
+    parser.add_argument("--time-only", action="store_true", help="leave the memory out")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.memory:
@@ -85,7 +87,7 @@ def main() -> None:
             for method, stepper in steppers.items():
                 times[method].append(stepper.step())
         seconds = {method: statistics.median(values[1:]) for method, values in times.items()}
-        memory = {method: _memory(method, size, given) for method in steppers}
+        memory = {method: math.nan if given.time_only else _memory(method, size, given) for method in steppers}
         for method in steppers:
             row = {"size": size, "batch": batch, "method": method, "seconds": seconds[method], "MiB": memory[method]}
             row |= {"time": row["seconds"] / seconds["conditional"], "memory": row["MiB"] / memory["conditional"]}

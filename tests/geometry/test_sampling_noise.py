@@ -70,6 +70,17 @@ def test_small_noise_limit_lies_along_the_manifold() -> None:
     assert abs(across) < 1e-12
 
 
+def test_a_few_directions_are_the_first_of_all() -> None:
+    generator = torch.Generator().manual_seed(2)
+    train = torch.randn(60, 40, generator=generator) * torch.linspace(3, 0.1, 40)
+    x = torch.randn(1, 40, generator=generator)
+    (every,), (some,) = sampling_noise(train, x, 4.0), sampling_noise(train, x, 4.0, rank=3)
+    torch.testing.assert_close(some.variances, every.variances[:3], rtol=1e-6, atol=0)
+    overlap = (some.directions * every.directions[:3]).sum(1).abs()
+    torch.testing.assert_close(overlap, torch.ones(3).double(), rtol=1e-5, atol=0)
+    assert some.trace == pytest.approx(every.trace)
+
+
 def test_one_image_has_none() -> None:
     (found,) = sampling_noise(torch.zeros(1, 3), torch.ones(1, 3), 0.5)
     assert found.trace == 0

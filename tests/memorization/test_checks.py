@@ -26,7 +26,9 @@ def test_two_halves_of_one_set_raise_no_suspicion(images: ImageSet) -> None:
 def test_the_wrong_range_is_named(images: ImageSet) -> None:
     a, b = images.split((1000, 1000), seed=0)
     assert "[0, 1] read as [-1, 1]" in mistakes((a.tensor() + 1) / 2, b)[0]
-    assert "beyond [-1, 1]" in mistakes(127.5 * (a.tensor() + 1), b)[0]
+    assert "beyond [-2, 2]" in mistakes(127.5 * (a.tensor() + 1), b)[0]
+    assert mistakes(1.2 * a.tensor(), b) == []
+    assert "clip them" in suspicions(1.2 * a.tensor(), b)[0]
     assert "the training set itself" in mistakes(b, b)[0]
     points = torch.rand(100, 2)
     assert mistakes(points, points * 0.9) == []
@@ -38,7 +40,7 @@ def test_noise_that_was_left_is_named_with_its_level(images: ImageSet, level: fl
     pixels = resized(a, 14, Image.Resampling.BOX), resized(b, 14, Image.Resampling.BOX)
     smooth = [resized(part, 28, Image.Resampling.BICUBIC) for part in pixels]
     noisy = smooth[0].tensor() + level * torch.randn(1000, 1, 28, 28)
-    finding = suspicions(noisy, smooth[1])[0]
+    finding = suspicions(noisy, smooth[1])[-1]
     assert f"a level of about {level:.2f}" in finding
 
 

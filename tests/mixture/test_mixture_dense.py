@@ -11,7 +11,7 @@ from smoothscore.mixture.products import chunk_products
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
 
-COUNT, DIM = 6000, 256
+COUNT, DIM = 3000, 128
 
 
 def seeded(seed: int) -> torch.Generator:

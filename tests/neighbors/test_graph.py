@@ -100,6 +100,8 @@ def test_files_that_are_no_graphs(digits: ImageSet, tmp_path: Path) -> None:
 def test_refusals(digits: ImageSet, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         NeighborGraph.build(digits, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="2 images or more"):
+        NeighborGraph.build(digits[:1], 1)
     with pytest.raises(InputError, match="needs labels"):
         NeighborGraph.build(torch.rand(9, 2), 2, within_class=True)
 

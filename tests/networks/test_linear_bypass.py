@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import distributed, nn
 
 import smoothscore as ss
 from smoothscore.networks import LinearBypass, build
@@ -30,6 +31,18 @@ def test_before_training_it_is_the_gaussian_denoiser(gaussian, form):
     exact = gaussian.denoise(x, levels)
     size = 80 if form == "ve" else 1
     assert torch.allclose(score.denoise(x, levels), exact, atol=2e-4 * size)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_spread_over_processes_it_is_the_same(gaussian, conditional):
+    network = LinearBypass(build("tiny", (3, 4, 4), conditional), gaussian)
+    x, levels = torch.randn(2, 3, 4, 4), torch.tensor([0.1, 2.0])
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        spread = ss.networks.EDM().denoise(nn.parallel.DistributedDataParallel(network), x, levels)
+    finally:
+        distributed.destroy_process_group()
+    assert torch.equal(spread, ss.networks.EDM().denoise(network, x, levels))
 
 
 def test_only_the_network_is_trained(gaussian):

@@ -119,8 +119,8 @@ def test_class_restriction_is_a_smaller_set() -> None:
 
 def test_mistakes_are_named() -> None:
     centers = torch.randn(5, 2)
-    for wrong in (torch.ones(4), -torch.ones(5), torch.zeros(5)):
-        with pytest.raises(InputError):
+    for wrong in (torch.ones(4), -torch.ones(5), torch.zeros(5), torch.full((5,), math.nan)):
+        with pytest.raises(InputError, match="weights must be 5 numbers"):
             EmpiricalScore(centers, weights=wrong)
     for source in (torch.empty(0, 2), torch.tensor([[1.0, float("nan")]]), torch.arange(6).reshape(2, 3)):
         with pytest.raises(InputError):
@@ -130,6 +130,12 @@ def test_mistakes_are_named() -> None:
     images = ImageSet.from_array(np.zeros((2, 1, 4, 4), np.uint8), labels=np.array([0, 1]))
     with pytest.raises(InputError, match="label 7"):
         EmpiricalScore(images, class_=7)
+    with pytest.raises(InputError, match="weights must be 2 numbers"):
+        EmpiricalScore(images, weights=torch.ones(3), class_=1)
+    with pytest.raises(InputError, match="x is a ndarray"):
+        EmpiricalScore(centers).score(np.zeros((1, 2)), 1.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="The vectors have shape"):
+        EmpiricalScore(centers).jacobian(torch.randn(1, 2), 1.0).matvec(torch.randn(1, 3))
     with pytest.raises(InputError, match="k is"):
         EmpiricalScore(centers).posterior(torch.randn(1, 2), 1.0, k=6)
     with pytest.raises(InputError, match="sigma"):

@@ -42,6 +42,8 @@ def test_a_swap_moves_with_its_scores_and_is_differentiable():
     [
         [],
         [(0.1, pieces()[1])],
+        [(0, pieces()[1]), (float("inf"), pieces()[2])],
+        [(0, pieces()[1]), (float("nan"), pieces()[2])],
         [(0, pieces()[1]), (0, pieces()[2])],
         [(0, pieces()[1]), (1, EmpiricalScore(torch.zeros(3, 5)))],
     ],

@@ -195,8 +195,7 @@ def diagnose(
             danger zone reaches the end of ``sigmas``.
 
     Cost: that of :func:`~smoothscore.geometry.posterior.concentration` and
-    :func:`~smoothscore.geometry.coverage.coverage`, a Gaussian fit and one pass for equal images. On two cores about
-    10 seconds for 1,000 images of 32 x 32 pixels.
+    :func:`~smoothscore.geometry.coverage.coverage`, a Gaussian fit and one pass for equal images.
     """
     levels = as_levels(karras(40) if sigmas is None else sigmas)
     if score is not None and held_out is None:
@@ -212,6 +211,7 @@ def diagnose(
     duplicates = exact_duplicates(train)
     if duplicates:
         alerts.append(_repeated(duplicates))
+    alike = near_duplicates(train, encoder=encoder) if near else None
     found = concentration(train, levels, seed, noises, base)
     weight = found.largest.curve()
     covered = coverage(train, held_out, levels, seed, noises, base) if held_out is not None or len(train) > 1 else None
@@ -227,7 +227,7 @@ def diagnose(
         predicted = forecast(train, held_out, ends, seed, weight_level, coverage_level)
     for alert in alerts:
         warnings.warn(alert, DataWarning, stacklevel=2)
-    far = far_field(train, levels, seed)
+    far = far_field(train, levels, seed, points=128 if len(train) * MOST_POINTS <= POINT_PAIRS else 64)
     return Diagnosis(
         sigmas=weight.sigmas,
         posterior_weight=weight,
@@ -243,7 +243,7 @@ def diagnose(
         model=examine(score, train, held_out, levels, seed) if score and held_out is not None else None,
         forecast=predicted,
         duplicates=duplicates,
-        near=near_duplicates(train, encoder=encoder) if near else None,
+        near=alike,
         leaked=leaked,
         alerts=alerts,
         notes=_notes(train, held_out, len(found.images), bool(covered), sizes and predicted is None),
@@ -327,7 +327,7 @@ def _middle(weight: Curve) -> float:
 def _sampling_noise(train: Tensor | ImageSet, weight: Curve, seed: int) -> list[SamplingNoise]:
     clean, noise = noised(train, min(3, len(train)), seed)
     sigma = _middle(weight)
-    return sampling_noise(train, clean + sigma * noise, sigma)
+    return sampling_noise(train, clean + sigma * noise, sigma, rank=16)
 
 
 def _sensitivity(train: Tensor | ImageSet, weight: Curve, far: FarField, seed: int) -> Sensitivity | None:
@@ -340,4 +340,4 @@ def _sensitivity(train: Tensor | ImageSet, weight: Curve, far: FarField, seed: i
 
 def _thinned(levels: Array) -> Array:
     """At most 12 of the levels, evenly."""
-    return levels[np.unique(np.linspace(0, len(levels) - 1, 12).astype(int))]
+    return np.asarray(levels[np.unique(np.linspace(0, len(levels) - 1, 12).astype(int))])

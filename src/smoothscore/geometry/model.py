@@ -116,7 +116,8 @@ def examine(
     curves = [Curve(levels, column[:, 0], column[:, 1]) for column in table.transpose(1, 0, 2)]
     lower, upper = _wilson(curves[3].mean, points)
     curves[3] = Curve(levels, curves[3].mean, curves[3].stderr, lower, upper)
-    return ModelLevels(*curves, expansion_curve(score, train, levels, seed, dtype=torch.float32))
+    curves.append(expansion_curve(score, train, levels, seed, dtype=torch.float32))
+    return ModelLevels(*curves)
 
 
 def _mean_square(difference: Tensor) -> Array:

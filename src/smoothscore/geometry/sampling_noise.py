@@ -24,6 +24,8 @@ from smoothscore.scores import EmpiricalScore
 __all__ = ["SamplingNoise", "sampling_noise"]
 
 NEGLIGIBLE = 1e-9  # weights relative to the largest that are left out; their squares count
+HEAVIEST = 4096  # images that are looked at where only some directions are wanted
+SPARE = 10  # directions more than wanted in a randomized decomposition
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +35,9 @@ class SamplingNoise:
     Attributes:
         sigma: noise level, in [-1, 1] units.
         mean: (*shape) the empirical denoiser's answer.
-        variances: (r,) float64, descending: the eigenvalues that may differ from 0.
+        variances: (r,) float64, descending: the eigenvalues that may differ from 0, or the largest asked for.
         directions: (r, *shape) float64, orthonormal: the eigenvectors, as images.
+        trace: total variance, the sum of all eigenvalues.
         concentration: :math:`\\hat\\kappa`, between 1 (all images share the answer) and N (one gives it).
         images: number N of training images.
     """
@@ -43,13 +46,9 @@ class SamplingNoise:
     mean: Tensor
     variances: Tensor
     directions: Tensor
+    trace: float
     concentration: float
     images: int
-
-    @property
-    def trace(self) -> float:
-        """Total variance of the covariance."""
-        return float(self.variances.sum())
 
     @property
     def relative_error(self) -> float:
@@ -61,7 +60,7 @@ class SamplingNoise:
         return {name: value for name, value in vars(self).items() if name not in ("mean", "directions")}
 
     def matvec(self, v: Tensor) -> Tensor:
-        """The covariance times images ``v`` (n, *shape)."""
+        """The covariance, within its ``directions``, times images ``v`` (n, *shape)."""
         axes = self.directions.flatten(1)
         product = (v.double().flatten(1) @ axes.T * self.variances) @ axes
         return product.reshape(v.shape).to(v.dtype)
@@ -72,37 +71,42 @@ class SamplingNoise:
         return along, self.trace - along
 
 
-def sampling_noise(train: Tensor | ImageSet, x: Tensor, sigma: float) -> list[SamplingNoise]:
+def sampling_noise(train: Tensor | ImageSet, x: Tensor, sigma: float, rank: int | None = None) -> list[SamplingNoise]:
     """The sampling noise of the empirical denoiser at noisy images.
 
     Args:
         train: (N, *shape) in [-1, 1], or an ImageSet.
         x: (n, *shape) noisy images.
         sigma: their noise level.
+        rank: number of directions, of the 4,096 images of largest weight, by a randomized decomposition; ``None``: all,
+            of all images.
 
     Raises:
-        InputError: shapes differ, or ``sigma`` is not positive.
+        InputError: shapes differ, ``sigma`` or ``rank`` is not positive.
 
     Cost: the weights of all N images; for each x with m images of non-negligible weight a singular value
-    decomposition of (m, d), or of (d, d) where m is larger.
+    decomposition of (m, d), or of (d, d) where m is larger, or ``10 rank`` products with (m, d).
     """
-    if not sigma > 0:
-        raise InputError(f"sigma is {sigma}; a noise level must be positive.")
+    if not sigma > 0 or (rank is not None and rank < 1):
+        raise InputError(f"sigma is {sigma} and rank {rank}; both must be positive.")
     score = EmpiricalScore(train)
     found = []
     for weights in score.weights(x.double(), sigma):
-        active = torch.nonzero(weights > NEGLIGIBLE * weights.max()).squeeze(1)
+        heaviest = len(weights) if rank is None else min(HEAVIEST, len(weights))
+        active = weights.topk(heaviest).indices
+        active = active[weights[active] > NEGLIGIBLE * weights.max()]
         rows = images_at(train, active).double().flatten(1)
         share = weights[active]
         mean = share @ rows
         columns = (rows - mean) * (share * len(train) ** 0.5)[:, None]
-        variances, directions = _principal(columns)
+        variances, directions = _principal(columns, rank)
         found.append(
             SamplingNoise(
                 sigma,
                 mean.reshape(x.shape[1:]),
                 variances,
                 directions.reshape(-1, *x.shape[1:]),
+                float(columns.square().sum()),
                 float(len(train) * share.square().sum()),
                 len(train),
             )
@@ -110,10 +114,15 @@ def sampling_noise(train: Tensor | ImageSet, x: Tensor, sigma: float) -> list[Sa
     return found
 
 
-def _principal(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, descending, and eigenvectors in rows of ``columns.T @ columns``."""
+def _principal(columns: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors in rows of ``columns.T @ columns``: all, or the ``rank`` largest."""
+    if rank is not None and rank + SPARE < min(columns.shape):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _, roots, vectors = torch.svd_lowrank(columns, rank + SPARE, niter=4)
+        return roots[:rank].square(), vectors.T[:rank]
     if len(columns) > columns.shape[1]:
         values, vectors = torch.linalg.eigh(columns.T @ columns)
-        return values.flip(0).clamp_min(0), vectors.T.flip(0)
+        return values.flip(0).clamp_min(0)[:rank], vectors.T.flip(0)[:rank]
     _, roots, vectors = torch.linalg.svd(columns, full_matrices=False)
-    return roots.square(), vectors
+    return roots.square()[:rank], vectors[:rank]

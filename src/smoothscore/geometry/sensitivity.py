@@ -85,8 +85,8 @@ def sensitivity(
         raise InputError(f"the decay along rows needs images (C, H, W) at least 2 pixels wide, not {shape}.")
     gaussian = gaussian or GaussianScore.fit(train)
     width = shape[2]
-    rows = images_at(train, torch.from_numpy(choose(len(train), 1000, seed))).double()
-    rows = (rows - gaussian.mean.reshape(shape)).reshape(-1, width).numpy()
+    images = images_at(train, torch.from_numpy(choose(len(train), 1000, seed))).double()
+    rows = (images - gaussian.mean.reshape(shape)).reshape(-1, width).numpy()
     spectrum = (np.abs(np.fft.fft(rows, axis=1)) ** 2).mean(0) / width
     places = torch.from_numpy(choose(int(np.prod(shape)), PIXELS, seed))
     own = gaussian.directions[places]

@@ -4,10 +4,10 @@ Compared with the training images:
 
     range        samples that never leave the upper half of the values, as images in [0, 1] do when read as [-1, 1];
                  values beyond [-1, 1]
-    noise        more variance in the finest details than any of 99 % of the training images: the last denoising step
-                 is missing, or stopped at a noise level that can be seen
-    filter       less, or more, fine detail on average: resized with another filter, or compressed
-    copies       samples that are the training set itself, file by file
+    noise        95 % of the samples have more fine detail than half of the training images, and the median is 1.5
+                 times as large: the last denoising step is missing, or stopped at a noise level that can be seen
+    filter       the median of fine detail differs by a factor of 1.5: resized with another filter, or compressed
+    the same     samples that are the training set itself, image by image
 
 The finest details are the differences of neighboring pixels' differences, v(i, j) - v(i, j+1) - v(i+1, j) +
 v(i+1, j+1); white noise of level s has there a mean square of 4 s^2, natural images little.
@@ -28,7 +28,7 @@ FEWEST = 50  # images of which a mean says something
 LOOKED_AT = 2_000  # images of each set
 BELOW = -0.1  # darkest 1 % of values of any set in [-1, 1]
 DETAIL = 1.5  # ratio of typical fine detail from which it is another kind of image
-OUTSIDE = 0.01  # share of values beyond [-1.05, 1.05]
+OUTSIDE = 0.01  # share of values beyond [-1.05, 1.05], or [-2, 2]
 
 
 def mistakes(samples: Images, train: Images) -> list[str]:
@@ -41,7 +41,8 @@ def mistakes(samples: Images, train: Images) -> list[str]:
 def suspicions(samples: Images, train: Images) -> list[str]:
     """What looks odd about the samples, one sentence each: noise that was left, another filter."""
     x, y = _some(samples), _some(train)
-    return _detail(x, y) if x.ndim == 4 and min(x.shape[2:]) > 2 and min(len(x), len(y)) >= FEWEST else []
+    fine = _detail(x, y) if x.ndim == 4 and min(x.shape[2:]) > 2 and min(len(x), len(y)) >= FEWEST else []
+    return [*_overshoot(x, y), *fine]
 
 
 def _some(images: Images) -> Tensor:
@@ -58,13 +59,20 @@ def _range(x: Tensor, y: Tensor) -> list[str]:
             f"The samples' values lie between {low:.2f} and {high:.2f} while the training images go down to "
             f"{float(y.min()):.2f}: they look like values in [0, 1] read as [-1, 1]; give 2 x - 1."
         )
-    outside = float((x.abs() > 1.05).float().mean())
+    outside = float((x.abs() > 2).float().mean())
     if outside > OUTSIDE and float(y.abs().max()) <= 1.001:
         found.append(
-            f"{outside:.1%} of the samples' values lie beyond [-1, 1], the range of the training images; "
-            "clip them, or scale them if they are in other units."
+            f"{outside:.1%} of the samples' values lie beyond [-2, 2], far out of the range of the training images, "
+            "[-1, 1]; scale them to that."
         )
     return found
+
+
+def _overshoot(x: Tensor, y: Tensor) -> list[str]:
+    outside = float(((x.abs() > 1.05) & (x.abs() <= 2)).float().mean())
+    if outside <= OUTSIDE or float(y.abs().max()) > 1.001:
+        return []
+    return [f"{outside:.1%} of the samples' values lie beyond [-1, 1], the range of the training images; clip them."]
 
 
 def fine_detail(images: Tensor) -> NDArray[np.float64]:

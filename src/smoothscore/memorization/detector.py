@@ -7,6 +7,7 @@ fingerprints of both sets, as features are: an interrupted audit goes on where i
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from smoothscore.data import ImageSet
 from smoothscore.data.cache import cache_folder
 from smoothscore.encoders import PIXEL
 from smoothscore.encoders import encoder as encoder_called
+from smoothscore.errors import InputError
 from smoothscore.memorization.aligned import AlignedTest, can_align
 from smoothscore.memorization.copies import CopyTest, Matches, distinct
 from smoothscore.memorization.protocol import CALIBRATION, NEIGHBORS, REFERENCE, VERSION
 from smoothscore.memorization.surprise import Surprise
 from smoothscore.report.write import write_bytes
+from smoothscore.version import __version__
 
 __all__ = ["FEWEST", "Detector", "Found", "largest"]
 
@@ -77,9 +80,9 @@ class Detector:
             self.reference = {name: self._leave_out(name, test) for name, test in self.tests.items()}
         self._surprise = Surprise(self.reference)
 
-    def find(self, images: Images) -> Found:
-        """The nearest distinct training images in each space."""
-        return {name: self._find(name, test, images) for name, test in self.tests.items()}
+    def find(self, images: Images, keep: bool = True) -> Found:
+        """The nearest distinct training images in each space; ``keep`` them in the cache."""
+        return {name: self._find(name, test, images, keep) for name, test in self.tests.items()}
 
     def surprise(self, found: Found) -> dict[str, Floats]:
         """The surprise in each space, (n,)."""
@@ -98,11 +101,11 @@ class Detector:
         times = self._times[np.searchsorted(self.first, members)]
         return dict(zip(members.tolist(), times.tolist(), strict=True))
 
-    def _find(self, name: str, test: CopyTest | AlignedTest, images: Images) -> Matches:
+    def _find(self, name: str, test: CopyTest | AlignedTest, images: Images, keep: bool) -> Matches:
         def search() -> Matches:
             return test(images) if isinstance(test, AlignedTest) else test(images, self._count, spaced=True)
 
-        return self._kept(name, images, search) if isinstance(images, ImageSet) else search()
+        return self._kept(name, images, search) if keep else search()
 
     def _leave_out(self, name: str, test: CopyTest | AlignedTest) -> Matches:
         def search() -> Matches:
@@ -118,7 +121,7 @@ class Detector:
         known = what.startswith(("pixel", "aligned"))
         if not known or not isinstance(images, ImageSet) or not isinstance(self.train, ImageSet):
             return search()
-        key = repr((VERSION, what, self._count, self.train.fingerprint, images.fingerprint))
+        key = repr((__version__, VERSION, what, self._count, self.train.fingerprint, images.fingerprint))
         file = cache_folder().with_name("matches") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
         try:
             stored = load_file(file)
@@ -126,8 +129,9 @@ class Detector:
             found = search()
             arrays = {"indices": found.indices, "distances": found.distances}
             arrays |= {} if found.spacing is None else {"spacing": found.spacing}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(file, save({name: torch.from_numpy(values.copy()) for name, values in arrays.items()}))
+            with suppress(OSError, InputError):  # a full disk costs the resuming, not the result
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(file, save({name: torch.from_numpy(values.copy()) for name, values in arrays.items()}))
             return found
         spacing = stored["spacing"].numpy() if "spacing" in stored else None
         return Matches(stored["indices"].numpy(), stored["distances"].numpy(), spacing)

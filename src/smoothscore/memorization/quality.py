@@ -72,17 +72,18 @@ def quality(sets: Mapping[str, Tensor], space: str) -> dict[str, dict[str, Any]]
         space: what to call their space.
     """
     found = {}
+    large = {name: features for name, features in sets.items() if len(features) > 1}
+    m = min(map(len, large.values()), default=0)
     with progress.task("quality", total=len(COMPARED)) as advance:
         for name, pair in COMPARED.items():
-            if all(side in sets and len(sets[side]) > 1 for side in pair):
-                found[name] = _compare(*(sets[side] for side in pair)) | {"space": space}
+            if all(side in large for side in pair):
+                found[name] = _compare(*(_some(large[side], m) for side in pair)) | {"space": space}
             advance(1)
     return found
 
 
-def _compare(first: Tensor, second: Tensor) -> dict[str, Any]:
-    m = min(len(first), len(second))
-    a, b = _some(first, m), _some(second, m)
+def _compare(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, Any]:
+    m = len(a)
     distance = frechet_distance(moments(a), moments(b))
     half = None if m < 4 else frechet_distance(moments(a[: m // 2]), moments(b[: m // 2]))
     return {

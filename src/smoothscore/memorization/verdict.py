@@ -168,7 +168,7 @@ class Audit(Result):
         :attr:`false_alarms`. Where nothing could be calibrated, those of a ratio below the threshold. For use while
         generating: ``keep = batch[~audit.flag(batch)]``.
         """
-        found = self.detector.find(batch)
+        found = self.detector.find(batch, keep=False)
         same = found["pixel"].distances[:, 0] == 0
         if self.control is None:
             return torch.from_numpy(same | (found[self.detector.main].ratio < self.threshold))

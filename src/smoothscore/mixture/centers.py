@@ -101,7 +101,13 @@ class Centers(nn.Module):
     @cached_property
     def half_norms(self) -> Tensor:
         """Half the squared norms, (M,) float64; infinite for centers without weight. Read once, at first use."""
-        half = torch.cat([rows.square().sum(1) / 2 for _, rows in self.chunks(CHUNK)])
+        # Nothing but one buffer and the result: small results made beside large blocks fragment the heap by gigabytes.
+        half = torch.empty(self.count, dtype=torch.float64, device=self.device)
+        buffer = torch.empty(CHUNK, self.dim, dtype=torch.float64, device=self.device)
+        for start in range(0, self.count, CHUNK):
+            block = self.scaled(start, min(start + CHUNK, self.count), buffer)
+            half[start : start + len(block)] = torch.linalg.vector_norm(block, dim=1)
+        half.div_(self.scale).square_().div_(2)
         return half.masked_fill_(self.log_weights.isneginf(), torch.inf)
 
     @cached_property

@@ -5,8 +5,8 @@ to a center of much weight seen so far, and a product for the mean, of those row
 for every query. Nothing is kept of a chunk but its sums.
 
 What float32 leaves of rounding depends on the order of the additions, and the bounds that hold for every order are
-a hundred times too wide. So it is measured: one center is drawn from the posterior itself in each of some chunks, and
-its S compared with an exact one. Errors e of S move the mean D, to first order and whatever their dependence, by
+a hundred times too wide. So it is measured: centers are drawn from the posterior itself, all over the set, and
+their S compared with exact ones. Errors e of S move the mean D, to first order and whatever their dependence, by
 
 .. math::
     \|\delta D\|=\kappa\,\Big\|\sum_jw_je_j(\mu_j-D)\Big\|
@@ -30,7 +30,7 @@ from smoothscore.mixture.products import Table, chunk_products
 __all__ = ["dense"]
 
 FEW = 8  # queries up to which a step costs more than its products with a chunk
-DRAWS = 24  # chunks in which a center is drawn to measure the rounding error
+DRAWS = 24  # about how many centers are drawn to measure the rounding error
 LINEAR = 2.0**-6  # errors of the logits up to which the first order is trusted
 LOGARITHM = 1 / 30  # of the target is what the log mass may be off, relative to itself or to 1
 ROOM = 8.0  # nats by which a weight may exceed its reference before another one is taken
@@ -96,7 +96,8 @@ def dense(
     buffer = torch.empty(size, centers.dim, dtype=dtype, device=x.device)
     products = torch.empty(size, len(x), dtype=dtype, device=x.device)
     floor = math.log(negligible / centers.count)
-    stride = -(-centers.count // (size * DRAWS)) * size
+    stride = -(-centers.count // (size * DRAWS)) * size  # a draw every so many centers, and in few chunks several
+    several = -(-DRAWS * size // max(centers.count, size))
     drawn: list[Drawn] = []
     for start in range(0, centers.count, size):
         stop = min(start + size, centers.count)
@@ -118,9 +119,9 @@ def dense(
             block = centers.scaled(start, stop, buffer)
         mass = running.add(logits, offset, block)
         if start % stride == 0 or not drawn:
-            place = running.draw(logits)
-            row = place if rows is None else rows[place]
-            drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
+            for place in (running.draw(logits) for _ in range(several)):
+                row = place if rows is None else rows[place]
+                drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
     found = running.moments()
     if not drawn:  # NaN or infinite products
         return found, torch.ones_like(found.r2, dtype=torch.bool)

@@ -59,7 +59,9 @@ def node_averages(
     """
     flat = x.detach().reshape(len(x), -1).double()
     wide = nodes.double()
-    inner = torch.cat([wide @ rows.T for _, rows in centers.chunks(CHUNK)], dim=1)
+    inner = wide.new_empty(len(wide), centers.count)
+    for start, rows in centers.chunks(CHUNK):
+        inner[:, start : start + len(rows)] = wide @ rows.T
     size = wide.square().sum(1)
     means, masses = [], []
     step = max(1, BLOCK // inner.numel())

@@ -76,6 +76,8 @@ class NeighborGraph:
         """
         if backend not in ("auto", "exact", "faiss"):
             raise InputError(f"There is no backend {backend!r}; take auto, exact or faiss.")
+        if len(images) < 2:
+            raise InputError(f"A neighbor graph needs 2 images or more, not {len(images)}.")
         measure = encoder(space, images) if isinstance(space, str) else space
         place = measure.place(images)
         fast = backend == "faiss" or (backend == "auto" and len(images) > LARGE)

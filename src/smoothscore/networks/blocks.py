@@ -75,10 +75,13 @@ class ResidualBlock(nn.Module):
         """(batch, inputs, height, width) and (batch, embedding) to (batch, outputs, new height, new width)."""
         h = self.conv0(functional.silu(self.norm0(x)))
         if self.affine is not None:
-            h = h + self.affine(embedding)[:, :, None, None]
-        h = self.conv1(self.dropout(functional.silu(self.norm1(h))))
-        y: Tensor = HALF_POWER * (h + (x if self.skip is None else self.skip(x)))
-        return HALF_POWER * (y + self._attend(y)) if self.attention else y
+            h += self.affine(embedding)[:, :, None, None]
+        y: Tensor = self.conv1(self.dropout(functional.silu(self.norm1(h))))
+        y += x if self.skip is None else self.skip(x)
+        y *= HALF_POWER
+        if self.attention:
+            y = self._attend(y).add_(y).mul_(HALF_POWER)
+        return y
 
     def _attend(self, y: Tensor) -> Tensor:
         """What every pixel takes from all others; queries, keys and values alternate among the channels of ``qkv``."""

@@ -7,6 +7,7 @@ their storages with bounds checked, and the bytes, a pickle again, are read in t
 """
 
 import io
+import math
 import os
 import pickle
 import struct
@@ -36,6 +37,8 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+TABLES = ("_parameters", "_buffers", "_modules", "_init_kwargs")
+"""Attributes of a module that are dictionaries."""
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -45,11 +48,13 @@ class Part:
     def __init__(self, *arguments: Any) -> None:
         meta = arguments[0] if arguments and isinstance(arguments[0], Mapping) else {}
         self.kind = str(meta.get("class_name", ""))
-        self.attributes: dict[str, Any] = dict(meta.get("state") or {})
+        self.attributes: dict[str, Any] = {}
+        self.__setstate__(meta.get("state") or {})
 
     def __setstate__(self, state: Any) -> None:
-        if isinstance(state, Mapping):
-            self.attributes = dict(state)
+        self.attributes = dict(state)
+        if not all(isinstance(self.attributes.get(name) or {}, Mapping) for name in TABLES):
+            raise pickle.UnpicklingError("a module without its tables")
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """The parameters and buffers of a module and all its modules, with their names."""
@@ -104,8 +109,8 @@ def _storage(data: bytes) -> Tensor:
 
 
 def _tensor(storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any) -> Tensor:
-    if not isinstance(storage, Tensor):
-        raise pickle.UnpicklingError("a tensor without a storage")
+    if not isinstance(storage, Tensor) or math.prod(size) > storage.numel():
+        raise pickle.UnpicklingError("a tensor beyond its storage")
     return torch.as_strided(storage, tuple(size), tuple(stride), offset).clone()
 
 
@@ -163,8 +168,8 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError("a storage of an unknown form")
 
 
-def read_edm_pickle(path: str | os.PathLike[str]) -> Part:
-    """The preconditioned network in a pickle of EDM's: its averaged weights where the file has them.
+def read_edm_pickle(path: str | os.PathLike[str]) -> tuple[Part, dict[str, Tensor]]:
+    """The preconditioned network in a pickle of EDM's, averaged where the file has that, and its tensors by name.
 
     Raises:
         InputError: no such file, a damaged one, one that names anything but tensors, containers and EDM's own modules,
@@ -176,12 +181,13 @@ def read_edm_pickle(path: str | os.PathLike[str]) -> Part:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from None
     try:
         content = _Reader(io.BytesIO(data)).load()
+        found = [content, *(content.get(name) for name in NETWORKS)] if isinstance(content, dict) else [content]
+        networks = [part for part in found if isinstance(part, Part) and part.attributes.get("_modules")]
+        tensors = dict(networks[0].tensors()) if networks else {}
     except Exception as problem:  # foreign opcodes can fail in any way
         raise InputError(
             f"{path} is damaged, or holds more than a network of EDM's ({problem}); it is not read."
         ) from problem
-    found = [content, *(content.get(name) for name in NETWORKS)] if isinstance(content, dict) else [content]
-    for part in found:
-        if isinstance(part, Part) and "_modules" in part.attributes:
-            return part
-    raise InputError(f"{path} holds no network; it should be one, or have it as 'ema', 'net' or 'model'.")
+    if not networks:
+        raise InputError(f"{path} holds no network; it should be one, or have it as 'ema', 'net' or 'model'.")
+    return networks[0], tensors

@@ -133,4 +133,4 @@ class DoublingConv(HalvingConv):
         if self.kernel_size[0] > 1:
             return functional.conv2d(double(x, self.resample_filter), self.weight, self.bias, padding=self.padding)
         assert self.bias is not None
-        return double(functional.conv2d(x, self.weight), self.resample_filter) + self.bias[:, None, None]
+        return double(functional.conv2d(x, self.weight), self.resample_filter).add_(self.bias[:, None, None])

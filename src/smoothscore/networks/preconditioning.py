@@ -80,7 +80,8 @@ class Preconditioning:
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         skip, out, scale, noise = self.coefficients(level)
         raw = evaluate(network, _spread(scale, x) * x, noise, **labels)
-        linear = network.linear(x, level) if isinstance(network, LinearBypass) else _spread(skip, x) * x
+        inner = _inner(network)
+        linear = inner.linear(x, level) if isinstance(inner, LinearBypass) else _spread(skip, x) * x
         return linear + _spread(out, x) * raw
 
     def weight(self, sigma: Tensor) -> Tensor:
@@ -233,6 +234,7 @@ def preconditioning(form: str | Mapping[str, str | float] | Preconditioning) -> 
 
 def is_noise_conditional(network: nn.Module) -> bool:
     """Whether a network takes the noise level: its own word, or two arguments of its ``forward``."""
+    network = _inner(network)
     declared = getattr(network, "noise_conditional", None)
     if declared is not None:
         return bool(declared)
@@ -249,6 +251,11 @@ def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tens
         assert noise is not None
         inputs.append(noise.to(dtype))
     return network(*inputs, **labels).to(x.dtype)  # type: ignore[no-any-return]
+
+
+def _inner(network: nn.Module) -> nn.Module:
+    """The network itself, out of what spreads it over processes."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def _norm(rows: Tensor) -> Tensor:

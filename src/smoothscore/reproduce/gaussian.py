@@ -94,9 +94,10 @@ def _drawing(lines: Mapping[str, Curve], place: str) -> Figure:
     return Figure(
         curves(
             SIGMAS,
-            [Series(name, np.log10(np.maximum(curve.mean, 1e-12))) for name, curve in lines.items()],
+            [Series(name, curve.mean) for name, curve in lines.items()],
             x_label="noise level σ",
-            y_label="log10 of the unexplained fraction",
+            y_label="unexplained fraction",
+            log_y=True,
         ),
         caption=f"Unexplained variance of the given score at {place}.",
         alt="At high noise all idealized scores explain almost everything; at low noise they part.",

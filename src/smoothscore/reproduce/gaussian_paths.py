@@ -78,8 +78,8 @@ def paths(request: Request) -> Findings:
             apart[name],
             "1.92 to 15" if request.score is None else "1.92",
             (1.92, 15) if request.score is None else (1.09, 3.26),
-            note="EDM's network on CIFAR-10 follows the Gaussian to 1.92, one step more or less, and parts from the exact "
-            "score below 15",
+            note="EDM's network on CIFAR-10 follows the Gaussian to 1.92, give or take a step, and parts from the "
+            "exact score below 15",
         ),
         Row("mixture and Gaussian part below sigma =", apart["mixture"]),
         Row(f"final images, {name}: MSE to the Gaussian's", float(_spread(walked[name][-1] - exact[-1])[0])),

@@ -162,11 +162,9 @@ def effective_sample_size(request: Request) -> Findings:
                         predicted,
                     ]
                 )
-                lines.append(Series(f"t0 = {t0}", [np.log10(found[h].mean()) for h in widths]))
+                lines.append(Series(f"t0 = {t0}", [found[h].mean() for h in widths]))
                 advance(1)
-            drawing = curves(
-                widths, lines, x_label="bandwidth h", y_label="log10 of the divergence (nats)", log_x=False
-            )
+            drawing = curves(widths, lines, x_label="bandwidth h", y_label="divergence (nats)", log_x=False, log_y=True)
             figures.append(
                 Figure(
                     drawing, f"{name}: figures 9 to 11 made again.", "Each curve has its least value at a moderate h."

@@ -125,7 +125,7 @@ def mismatch(request: Request) -> Findings:
         "arithmetic": "float64",
         "samplers": "variance-euler and sde of this library",
     }
-    return Findings(rows, setting, [_figure(levels, paths, stable)])
+    return Findings(rows, setting, [_figure(levels, paths)])
 
 
 def _end(kind: str, ratio: float, path: Array, levels: list[float]) -> Row:
@@ -188,12 +188,11 @@ def _near(value: float, margin: float) -> tuple[float, float]:
     return value - margin, value + margin
 
 
-def _figure(levels: list[float], paths: dict[str, Array], stable: float) -> Figure:
+def _figure(levels: list[float], paths: dict[str, Array]) -> Figure:
     lines = [Series(name, path) for name, path in paths.items()]
-    lines.append(Series("stable ratio of the SDE", np.full(len(levels), stable)))
     return Figure(
         curves(levels, lines, x_label="scheduled level σ", y_label="actual over scheduled level", log_y=True),
         caption="A scheduled sampler on a score without a noise level: the ODE is thrown out once the actual level is "
-        "behind, the SDE settles at a fixed share of the schedule.",
+        "behind; the SDE settles at a fixed share of the schedule if it begins below it.",
         alt="The ODE lines fall to zero and jump to thousands; the SDE lines end at 0.13.",
     )

@@ -38,6 +38,11 @@ def _draw(streams: Sequence[np.random.Generator], shape: torch.Size) -> Tensor:
     return torch.from_numpy(draws).reshape(-1, *shape)
 
 
+def device_of(score: Score) -> torch.device:
+    """Where a score is: where its parameters or buffers are."""
+    return next((t.device for t in (*score.parameters(), *score.buffers())), torch.device("cpu"))
+
+
 class Evaluator:
     """One batch's view of a score.
 

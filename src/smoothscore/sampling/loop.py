@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smoothscore import progress
 from smoothscore.errors import DataWarning, InputError
-from smoothscore.sampling.evaluator import Evaluator, Projection
+from smoothscore.sampling.evaluator import Evaluator, Projection, device_of
 from smoothscore.sampling.levels import levels_for
 from smoothscore.sampling.sampler import Sampler
 from smoothscore.sampling.samplers import sampler_named
@@ -55,11 +55,6 @@ class Plan:
     def walked(self) -> list[float]:
         """The levels that the sampler walks, the last of them 0."""
         return [*(self.teleport.levels(self.levels) if self.teleport else self.levels), 0.0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the score is."""
-        return next((t.device for t in (*self.score.parameters(), *self.score.buffers())), torch.device("cpu"))
 
     def teleported(self, teleport: Teleport | None) -> "Plan":
         """The same with a jump in front; refuses one that does not go down."""
@@ -230,7 +225,7 @@ def _walk(
     shape = torch.Size((len(images), *made.score.shape))
     first = made.levels[0]
     state = first * model.noise(torch.empty(shape, dtype=torch.float64)) if start is None else start[images]
-    x = state.to(made.device, made.dtype)
+    x = state.to(device_of(made.score), made.dtype)
     levels, failed, ahead = made.walked, dict[int, str](), len(made.walked)
     with torch.no_grad():
         if made.teleport:

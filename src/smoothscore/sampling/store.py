@@ -121,10 +121,10 @@ def _setting(made: Plan) -> dict[str, object]:
 def _draw_missing(made: Plan, n: int, work: Path, trajectory: bool, size: int, here: Processes) -> int:
     """Draw this process's batches that are not there yet; the number of images that all processes found there."""
     starts = range(0, n, size)
-    missing = [start for start in starts if not _record(work, start).exists()]
+    missing = {start for start in starts if not _record(work, start).exists()}
     here.wait()
     kept = n - sum(min(size, n - start) for start in missing)
-    mine = [start for turn, start in enumerate(starts) if turn % here.count == here.rank and start in set(missing)]
+    mine = [start for turn, start in enumerate(starts) if turn % here.count == here.rank and start in missing]
     paths = np.lib.format.open_memmap(work / "trajectory.npy", "r+") if trajectory else None
     total = sum(min(size, n - start) for start in mine) * len(made.walked)
     with progress.task("sampling", total=total) as advance:

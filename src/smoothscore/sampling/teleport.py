@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
-from smoothscore.sampling.evaluator import noise
+from smoothscore.sampling.evaluator import device_of, noise
 from smoothscore.scores import (
     EmpiricalScore,
     GaussianMixtureScore,
@@ -68,7 +68,7 @@ class Teleport:
 
     def jump(self, x: Tensor, sigma: float) -> Tensor:
         """The state (batch, *shape) at the level of the jump, from ``x`` at ``sigma``."""
-        return self.gaussian.solve(x, sigma, self.sigma)
+        return self.gaussian.to(x.device).solve(x, sigma, self.sigma)
 
     @classmethod
     def auto(cls, score: Score, gaussian: GaussianScore, levels: Sequence[float], seed: int = 0) -> Self | None:
@@ -80,10 +80,9 @@ class Teleport:
         Returns:
             ``None``, with a warning, when they differ at the second level already.
         """
-        images = gaussian.solve(levels[0] * noise(seed, 0, PROBES, score.shape), levels[0], 0.0)
-        good = list(
-            takewhile(lambda level: far_field_error(score, gaussian, images, level, seed) < AGREE, levels[:-1])
-        )
+        start = levels[0] * noise(seed, 0, PROBES, score.shape)
+        images = gaussian.solve(start.to(gaussian.mean.device), levels[0], 0.0).cpu()
+        good = list(takewhile(lambda level: far_field_error(score, gaussian, images, level, seed) < AGREE, levels[:-1]))
         if len(good) < 2:
             warnings.warn(
                 f"The Gaussian is no good approximation soon below sigma {levels[0]:.3g}, where sampling begins, so "
@@ -102,11 +101,11 @@ def far_field_error(score: Score, gaussian: GaussianScore, images: Tensor, sigma
     of it at the end of the path is less: the difference falls with the level, and the path forgets (eq. 23).
     """
     x = (images + sigma * noise(seed + 1, 0, len(images), score.shape)).float()
-    device = next((t.device for t in (*score.parameters(), *score.buffers())), x.device)
     with torch.no_grad():
-        missed = score.denoise(x.to(device), sigma).cpu().double() - gaussian.denoise(x.double(), sigma)
+        answer = score.denoise(x.to(device_of(score)), sigma).cpu().double()
+        missed = answer - gaussian.denoise(x.double().to(gaussian.mean.device), sigma).cpu()
     variance = gaussian.variances.sum() + (gaussian.dim - gaussian.rank) * gaussian.residual
-    return float(missed.flatten(1).square().sum(1).mean() / variance)
+    return float(missed.flatten(1).square().sum(1).mean() / float(variance))
 
 
 def gaussian_of(score: Score) -> GaussianScore:

@@ -79,6 +79,8 @@ class Score(nn.Module):
             InputError: ``x`` has another shape or dtype, or is not finite; ``sigma`` is missing, not
                 positive, not finite, or has another length than ``x``.
         """
+        if not isinstance(x, Tensor):
+            raise InputError(f"x is a {type(x).__name__}; pass a tensor of images scaled to [-1, 1].")
         if x.shape[1:] != self.shape or x.ndim == 0:
             raise InputError(
                 f"x has shape {tuple(x.shape)}; {type(self).__name__} takes (batch, {', '.join(map(str, self.shape))})."

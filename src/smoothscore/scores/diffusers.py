@@ -197,6 +197,6 @@ def _form(scheduler: Any) -> Preconditioning:
         alphas = alphas[alphas > 0]  # a last level of pure noise has no sigma
         return Timesteps(prediction, tuple((((1 - alphas) / alphas).log() / 2).tolist()))
     raise InputError(
-        f"A {kind} that predicts {prediction!r} has no known noise levels; take a scheduler with alphas_cumprod, an EDM "
-        "or a flow-matching one."
+        f"A {kind} that predicts {prediction!r} has no known noise levels; take a scheduler with alphas_cumprod, "
+        "an EDM or a flow-matching one."
     )

@@ -54,10 +54,10 @@ class EDMScore(NetworkScore):
         Raises:
             InputError: another file, a damaged one, another network, or weights that do not fit it.
         """
-        part = read_edm_pickle(path)
+        part, tensors = read_edm_pickle(path)
         form = _preconditioning(part, str(path))
         network = _network(part, str(path))
-        weights = {name.removeprefix("model."): value for name, value in part.tensors() if name.startswith("model.")}
+        weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
@@ -94,12 +94,18 @@ class _Denoising(nn.Module):
 
 
 def _preconditioning(part: Part, title: str) -> Preconditioning:
-    about = part.attributes
+
+    def number(name: str, default: float) -> float:
+        value = part.attributes.get(name, default)
+        if not isinstance(value, int | float):
+            raise InputError(f"{name} in {title} is no plain number; export the network again with EDM's own code.")
+        return float(value)
+
     match part.kind:
         case "EDMPrecond":
-            return EDM(float(about.get("sigma_data", 0.5)))
-        case "VPPrecond" if about.get("M", 1000) == 1000:
-            return VP(float(about.get("beta_d", 19.9)), float(about.get("beta_min", 0.1)))
+            return EDM(number("sigma_data", 0.5))
+        case "VPPrecond" if part.attributes.get("M", 1000) == 1000:
+            return VP(number("beta_d", 19.9), number("beta_min", 0.1))
         case "VEPrecond":
             return VE()
     raise InputError(
@@ -117,8 +123,8 @@ def _network(part: Part, title: str) -> SongUNet:
         **dict(zip(POSITIONAL, arguments, strict=False)),
         **(model.attributes.get("_init_kwargs") or {}),
     }
-    if not {"img_resolution", "in_channels"} <= set(given):
+    side, channels = given.get("img_resolution"), given.get("in_channels")
+    if not isinstance(side, int) or not isinstance(channels, int):
         raise InputError(f"{title} does not say for which images its network is; export it again with EDM's own code.")
-    side, channels = given["img_resolution"], given["in_channels"]
     options = {ours: given[theirs] for theirs, ours in OPTIONS.items() if theirs in given}
     return SongUNet((channels, side, side), **options)

@@ -51,12 +51,12 @@ class EmpiricalScore(CenterScore):
     """
 
     def __init__(self, centers: Tensor | ImageSet, weights: Tensor | None = None, class_: int | None = None) -> None:
+        prior = None if weights is None else _prior(weights, len(centers))
         if class_ is not None:
             chosen = _of_class(centers, class_)
             assert isinstance(centers, ImageSet)
             centers = centers[chosen]
-            weights = None if weights is None else weights[torch.from_numpy(chosen)]
-        prior = None if weights is None else weights.double().log()
+            prior = None if prior is None else prior[torch.from_numpy(chosen)]
         super().__init__(Centers(centers, prior))
 
     def score(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
@@ -92,6 +92,13 @@ class EmpiricalScore(CenterScore):
         x, sigma = self.check(x, sigma)
         found = sums(x.double(), self.centers, GaussianKernel(sigma))
         return (found.trace - self.dim * found.precision).to(x.dtype)
+
+
+def _prior(weights: Tensor, count: int) -> Tensor:
+    """Logarithms of the weights."""
+    if weights.shape != (count,) or not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise InputError(f"weights must be {count} numbers, one for each center: 0 or more, finite, not all zero.")
+    return weights.double().log()
 
 
 def _of_class(centers: Tensor | ImageSet, class_: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

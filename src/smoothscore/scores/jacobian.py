@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from smoothscore.errors import InputError
 from smoothscore.mixture import Active, Centers, Kernel, active, spread, sums
 
 __all__ = ["CenterJacobian", "Jacobian", "JvpJacobian", "lanczos"]
@@ -83,6 +84,8 @@ class CenterJacobian(Jacobian):
 
     def matvec(self, v: Tensor) -> Tensor:
         """The Jacobian times ``v`` (B, *shape), in the dtype of v."""
+        if v.shape != self.shape:
+            raise InputError(f"The vectors have shape {tuple(v.shape)}; give one for each point, {tuple(self.shape)}.")
         wide = self.x.double()
         diagonal = self.c.reshape(-1, *(1,) * (v.ndim - 1))
         product = spread(wide, self.centers, self.kernel, v.double()).reshape(v.shape) - diagonal * v.double()

@@ -77,12 +77,16 @@ class MollifiedScore(Score):
         approximation: Literal["larger-time"] | None = None,
     ) -> None:
         super().__init__(score.shape)
+        if not isinstance(score, Score):
+            raise InputError(f"score is a {type(score).__name__}; give a Score, e.g. EmpiricalScore(images).")
         if samples < 2 or samples % 2:
             raise InputError(f"samples is {samples}; shifts come in pairs, so give an even number of at least 2.")
         if approximation not in (None, "larger-time"):
             raise InputError(f"approximation is {approximation!r}; take 'larger-time' or None.")
         self.inner = score
         self.bandwidth = bandwidth
+        if not callable(bandwidth):
+            self._width(torch.ones(1))
         self.nodes = nodes
         self.approximation = approximation
         self.register_buffer("shifts", _normal_pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
@@ -157,10 +161,10 @@ class MollifiedScore(Score):
     def _width(self, level: Tensor) -> Tensor:
         """The bandwidth at each level, (batch,)."""
         width = self.bandwidth(level) if callable(self.bandwidth) else self.bandwidth
-        width = torch.as_tensor(width, dtype=level.dtype, device=level.device).expand(len(level))
-        if not (torch.isfinite(width).all() and (width >= 0).all()):
-            raise InputError("The bandwidth must be 0 or more and finite at every noise level.")
-        return width
+        width = torch.as_tensor(width, dtype=level.dtype, device=level.device)
+        if width.shape not in ((), level.shape) or not (torch.isfinite(width).all() and (width >= 0).all()):
+            raise InputError("The bandwidth must be one number at every noise level, 0 or more and finite.")
+        return width.expand(len(level))
 
 
 class _SharedDistances(torch.autograd.Function):

@@ -6,6 +6,7 @@ Swapping a memorizing denoiser for a generalizing one in one region of noise sho
 whether a sampler copies.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -35,6 +36,8 @@ class PiecewiseScore(Score):
     def __init__(self, regions: Sequence[tuple[float, Score]]) -> None:
         regions = sorted(regions, key=lambda region: region[0])
         edges = [float(edge) for edge, _ in regions]
+        if not all(map(math.isfinite, edges)):
+            raise InputError(f"A region starts at a sigma that is not finite ({edges}); give finite lower edges.")
         if not edges or edges[0] != 0:
             raise InputError("The lowest region must start at sigma 0, so that every level has a score.")
         if len(set(edges)) < len(edges):

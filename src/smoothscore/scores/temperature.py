@@ -50,7 +50,7 @@ def temperature_rule(
         InputError: an unknown rule, a temperature that is not positive, or a vector of another length.
     """
     if callable(temperature):
-        return temperature
+        return lambda sigma: _positive(temperature(sigma), sigma)
     if isinstance(temperature, str):
         return _named(temperature.replace(" ", ""), dim, collapse)
     values = torch.as_tensor(temperature, dtype=torch.float64)
@@ -62,6 +62,13 @@ def temperature_rule(
         return lambda sigma: values.to(sigma).expand_as(sigma)
     edges = (sigmas[1:] * sigmas[:-1]).sqrt()
     return lambda sigma: values.to(sigma)[torch.bucketize(sigma, edges.to(sigma))]
+
+
+def _positive(temperature: Tensor, sigma: Tensor) -> Tensor:
+    """What a function gave for levels (n,)."""
+    if temperature.shape != sigma.shape or not (torch.isfinite(temperature).all() and (temperature > 0).all()):
+        raise InputError("The function temperature must give one positive, finite number for each noise level.")
+    return temperature
 
 
 def _named(text: str, dim: int, collapse: Callable[[], float]) -> Rule:
