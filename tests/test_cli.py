@@ -144,7 +144,7 @@ def test_bad_data_is_one_sentence_and_leaves_nothing(run, tmp_path, make):
         (["sample", "empirical:pictures", "-n", 2, "-o", "out", "--sampler", "magic"], "no sampler 'magic'"),
         (["sample", "empirical:pictures", "-n", 2, "-o", "out", "--steps", 0], "steps is 0"),
         (["sample", "nonsense:pictures", "-n", 2, "-o", "out"], "names no score"),
-        (["sample", "pictures", "-n", 2, "-o", "out"], "names no score"),
+        (["sample", "pictures", "-n", 2, "-o", "out"], "no folder of a training run"),
         (["sample", "mollified:pictures", "-n", 2, "-o", "out"], "no bandwidth"),
         (["sample", "mollified:pictures?bandwidth=wide", "-n", 2, "-o", "out"], "bandwidth=wide"),
         (["sample", "gmm:pictures?componens=3", "-n", 2, "-o", "out"], "'componens'"),

@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -83,6 +82,8 @@ class _Components(Encoder):
         if not 1 <= count <= min(values.shape):
             raise InputError(f"pca:{count} needs a DIM from 1 to {min(values.shape)}, the lesser of images and values.")
         self.name = f"pca:{count}"
+        from sklearn.decomposition import PCA  # scikit-learn takes a second to import and 90 MB
+
         self._fit = PCA(count, random_state=0).fit(values)
 
     def __call__(self, images: ImageSet | Tensor) -> Tensor:

@@ -18,9 +18,8 @@ from smoothscore.errors import DataWarning, InputError
 
 __all__ = ["main"]
 
-for command in (diagnose, dedup, sample, audit, reproduce, demo):
-    app.command()(command)
-app.command(cls=TrainCommand)(train)
+for command in (diagnose, dedup, train, sample, audit, reproduce, demo):
+    app.command(cls=TrainCommand if command is train else None)(command)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from smoothscore import progress
@@ -103,7 +103,7 @@ def _crossing(x: Array, y: Array) -> tuple[float, tuple[float, float]]:
     slope = float((center * y).sum() / spread)
     residual = y - y.mean() - slope * center
     variance = float((residual**2).sum() / (len(x) - 2))
-    quantile = float(student.isf(0.025, len(x) - 2))
+    quantile = -float(stdtrit(len(x) - 2, 0.025))
     # all u for which the line's value at mean(x) + u lies within its own error of 0:
     # (mean + slope u)^2 <= quantile^2 variance (1/n + u^2 / spread)
     a = slope**2 - quantile**2 * variance / spread

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import progress
@@ -135,7 +135,7 @@ def _ratio(part: Tensor, whole: Tensor) -> tuple[float, float]:
 
 
 def _wilson(share: Array, count: int) -> tuple[Array, Array]:
-    z = float(norm.isf(0.025))
+    z = -float(ndtri(0.025))
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return np.asarray(middle - half), np.asarray(middle + half)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import progress
@@ -195,7 +195,7 @@ def weight_thresholds(train: Tensor | ImageSet, p: float = 0.95, delta: float = 
     odds = math.log(p / (1 - p))
     nearest_few = np.arange(1, total)
     gain = np.log(nearest_few) + odds
-    tail = norm.isf(delta / nearest_few)
+    tail = -ndtri(delta / nearest_few)
     useful = gain > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.where(useful, (np.sqrt(tail**2 + 2 * np.maximum(gain, 0)) + tail) / (2 * gain), np.inf)

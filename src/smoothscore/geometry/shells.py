@@ -29,8 +29,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
-from scipy.special import gammainc, gammaincc
-from scipy.stats import chi2
+from scipy.special import chdtr, gammainc, gammaincc
 
 from smoothscore.errors import InputError
 
@@ -74,7 +73,7 @@ class Shell:
     @property
     def mass(self) -> float:
         """Share of the noise inside the shell, exactly (chi distribution)."""
-        return float(chi2.cdf(self.outer**2, self.dim) - chi2.cdf(self.inner**2, self.dim))
+        return float(chdtr(self.dim, self.outer**2) - chdtr(self.dim, self.inner**2))
 
     def contains(self, distance: ArrayLike, sigma: ArrayLike) -> NDArray[np.bool_]:
         """Whether a point at ``distance`` from the image lies in its shell at noise level ``sigma``."""

@@ -20,7 +20,6 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 __all__ = ["discoveries", "p_values", "shortest_list"]
 
@@ -45,6 +44,8 @@ def p_values(statistic: Floats, control: Floats, extra: NDArray[np.bool_] | None
 
 def discoveries(p: Floats, alpha: float) -> NDArray[np.int64]:
     """Indices that Benjamini and Hochberg's rule flags at false discovery rate ``alpha``, in ascending order."""
+    from scipy.stats import false_discovery_control
+
     return np.flatnonzero(false_discovery_control(p) <= alpha)
 
 

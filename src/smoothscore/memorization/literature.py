@@ -139,6 +139,8 @@ def _confirmed(
 
     def second(images: Images, matches: Found, first: NDArray[np.bool_]) -> NDArray[np.bool_]:
         rows = np.flatnonzero(first)
+        if not len(rows):
+            return first
         members = np.searchsorted(detector.first, matches["pixel"].indices[rows, 0])
         place = test.place
         assert isinstance(place, Tensor)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from smoothscore.memorization.copies import Matches
@@ -144,6 +142,8 @@ def c_t(samples: Floats, held_out: Floats, cells: tuple[NDArray[np.int64], NDArr
         held_out: (h,) the same of held-out images.
         cells: the cell of each sample (n,) and of each held-out image (h,).
     """
+    from scipy.stats import rankdata
+
     total = weight = 0.0
     for cell in np.unique(cells[1]):
         a, b = samples[cells[0] == cell], held_out[cells[1] == cell]
@@ -162,6 +162,8 @@ def cells(train: Tensor, *others: Tensor) -> list[NDArray[np.int64]]:
 
     So many cells that every one would hold 20 of the smallest set, 50 at most.
     """
+    from sklearn.cluster import KMeans
+
     count = int(np.clip(min(map(len, others)) // 20, 1, min(CENTERS, len(train))))
     fit = KMeans(count, n_init=1, random_state=0, max_iter=30).fit(train.numpy())
     return [fit.predict(other.numpy()).astype(np.int64) for other in others]

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from smoothscore.neighbors.rows import Rows
@@ -64,6 +63,8 @@ def frame(rows: Rows) -> Frame:
 
 def principal(rows: Rows, at: Frame, count: int) -> Tensor:
     """Orthonormal (d, count): directions of largest variance of at most 4,096 centers, found by random projections."""
+    from sklearn.utils.extmath import randomized_svd  # scikit-learn takes a second to import and 90 MB
+
     sample = at(_sample(rows)).float().numpy()
     found = randomized_svd(sample, count, n_iter=2, random_state=0)[2]
     directions: Tensor = torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q

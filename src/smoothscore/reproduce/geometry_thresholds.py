@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import schedules
@@ -61,7 +61,7 @@ def printed_thresholds(least: Array, most: Array, count: int, p: float, delta: f
     Source: Two calm ends and the wild middle, Thm. 4.2.
     """
     gain = math.log((count - 1) * p / (1 - p))
-    tail = float(norm.isf(delta / (count - 1)))
+    tail = -float(ndtri(delta / (count - 1)))
     root = math.sqrt(tail**2 + 2 * gain)
     return least / (tail + root), most * (root + tail) / (2 * gain)
 

@@ -15,11 +15,11 @@ The document at hand has lost N, t and the spiral's formula; they are our choice
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
@@ -40,12 +40,17 @@ SHOWN = 5
 CENTER = slice(7, 21)  # the middle half of 28 pixels
 
 
+def _normal(x: Any, mean: float = 0.0, std: float = 1.0) -> Any:
+    """The normal density, at a number or an array of them."""
+    return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
+
+
 def line_covariance(x: float, y: float, t: float) -> float:
     """Covariance of the score's noise, times N, at two points of a line of standard normal data, by quadrature."""
     reach = 12 * math.sqrt(t)
     grid = np.linspace(min(x, y) - reach, max(x, y) + reach, 200_001)
-    step, density = grid[1] - grid[0], norm.pdf(grid)
-    kernels = [norm.pdf(grid, point, math.sqrt(t)) for point in (x, y)]
+    step, density = grid[1] - grid[0], _normal(grid)
+    kernels = [_normal(grid, point, math.sqrt(t)) for point in (x, y)]
     masses = [(kernel * density).sum() * step for kernel in kernels]
     means = [(grid * k * density).sum() * step / m for k, m in zip(kernels, masses, strict=True)]
     product = (grid - means[0]) * (grid - means[1]) * kernels[0] * kernels[1] * density
@@ -55,7 +60,7 @@ def line_covariance(x: float, y: float, t: float) -> float:
 def line_limit(x: float, y: float, t: float) -> float:
     """The small-time limit of :func:`line_covariance`; Theorem 2 (ii)."""
     w = x - y
-    ratio = norm.pdf((x + y) / 2) / (norm.pdf(x) * norm.pdf(y))
+    ratio = _normal((x + y) / 2) / (_normal(x) * _normal(y))
     return float((4 * math.pi * t) ** -0.5 / t**2 * math.exp(-(w**2) / (4 * t)) * ratio * (t / 2 - w**2 / 4))
 
 

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi, norm
 
 from smoothscore import progress
 from smoothscore.geometry.shells import Shell
@@ -23,7 +22,7 @@ Array = NDArray[np.float64]
 
 DIMS = (50, 100, 500, 1000)
 LEVELS = 10
-LIMIT = 2 * float(norm.cdf(3)) - 1
+LIMIT = math.erf(3 / math.sqrt(2))
 RANGE = (0.99740, 0.99755)
 VALUES = 4_000_000  # normal numbers in memory at a time
 
@@ -111,6 +110,8 @@ def _near(value: float, margin: float) -> tuple[float, float]:
 def _distance(dim: int) -> float:
     """Largest difference of the distribution functions of the radius and of N(sqrt(d), 1/2)."""
     grid = math.sqrt(dim) + np.linspace(-5, 5, 20001)
+    from scipy.stats import chi, norm
+
     return float(np.abs(chi.cdf(grid, dim) - norm.cdf(grid, math.sqrt(dim), math.sqrt(0.5))).max())
 
 
@@ -135,6 +136,8 @@ def _figure_9(masses: dict[int, Array]) -> Figure:
 
 
 def _figure_10(sample: Array, dim: int) -> Figure:
+    from scipy.stats import norm
+
     edges = np.linspace(math.sqrt(dim) - 3, math.sqrt(dim) + 3, 61)
     middles = (edges[1:] + edges[:-1]) / 2
     density = np.histogram(sample, edges)[0] / (len(sample) * np.diff(edges))

@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
 from smoothscore import progress
@@ -147,6 +146,8 @@ class GaussianMixtureScore(Score):
 
 def _clusters(centers: Centers, components: int, seed: int) -> np.ndarray:
     """The cluster (N,) of each image."""
+    from sklearn.cluster import MiniBatchKMeans  # scikit-learn takes a second to import and 90 MB
+
     if not 1 <= components <= centers.count:
         raise InputError(f"components is {components}; give between 1 and the number of images, {centers.count}.")
     points = centers.rows(torch.arange(centers.count), torch.float32).numpy()

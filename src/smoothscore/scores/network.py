@@ -87,6 +87,8 @@ class NetworkScore(Score):
         """
         place = Path(path)
         if place.is_dir():
+            if not (place / "network.json").exists():
+                raise InputError(f"{path} is no folder of a training run; give one, or KIND:DATA for a closed form.")
             description = read_description(place / "network.json")
             weights = _weights(_checkpoint(place, step), ema)
         elif ema is not None or step is not None:

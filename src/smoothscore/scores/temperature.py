@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable
 
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore.errors import InputError
@@ -99,7 +99,7 @@ def collapse_level(distances: Tensor, count: int, failure: float = 0.01) -> floa
     """
     if count < 3:
         return 0.0
-    return float(distances.median()) / (2 * float(norm.isf(failure / (count - 1))))
+    return float(distances.median()) / (-2 * float(ndtri(failure / (count - 1))))
 
 
 def perplexity_of(temperature: object) -> float | None:

@@ -20,6 +20,7 @@ __all__ = ["form_of", "make_network", "make_objective"]
 
 NEED_LEVEL = ("edm", "ve", "vp")
 BYPASS_RANK = 256
+BYPASS_SHRINKAGE = 0.01  # else the network must undo 1 / sigma in every direction that the Gaussian lacks
 
 
 def form_of(config: TrainConfig) -> Preconditioning:
@@ -61,7 +62,8 @@ def make_network(config: TrainConfig, train: Tensor | ImageSet) -> nn.Module:
         network = build(config.network, _shape(train), noise_conditional=not blind, **options)
     if config.linear_bypass:
         rank = min(BYPASS_RANK, _shape(train).numel(), len(train) - 1)
-        return LinearBypass(network, GaussianScore.fit(train, rank=rank).float())
+        gaussian = GaussianScore.fit(train, rank=rank, shrinkage=BYPASS_SHRINKAGE)
+        return LinearBypass(network, gaussian.float())
     return network
 
 
