@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["PIXEL_SCALE", "Centers"]
 
 PIXEL_SCALE = 127.5
-CHUNK = 256  # centers read at a time: in float32 they and the queries stay in the cache
+CHUNK = 512  # centers read at a time: in float32 they and the queries stay near the cache
 
 
 class Centers(nn.Module):
