@@ -6,10 +6,11 @@ well one score stands for another at a level is the *fraction of unexplained var
 
 .. math:: \frac{\mathrm E\|s(x)-s_{ref}(x)\|^2}{\mathrm E\|s(x)\|^2},\qquad x=y+\sigma z,
 
-a ratio of means over noised images. Above the level where it falls below one percent, sampling can jump:
-the Gaussian's path is known in closed form (teleportation). How many directions of the data stand above the
-noise is :math:`\sum_k\lambda_k/(\lambda_k+\sigma^2)`, the trace of the Gaussian denoiser, with
-:math:`\lambda_k` the eigenvalues of the covariance.
+a ratio of means over noised images. Far above the level where it falls below one percent, sampling can jump: the
+Gaussian's path is known in closed form. Where a jump may end is decided by the denoisers rather than by the scores,
+which both are mostly noise (:class:`smoothscore.sampling.Teleport`). How many directions of the data stand above the
+noise is :math:`\sum_k\lambda_k/(\lambda_k+\sigma^2)`, the trace of the Gaussian denoiser, with :math:`\lambda_k` the
+eigenvalues of the covariance.
 """
 
 from collections.abc import Iterator
