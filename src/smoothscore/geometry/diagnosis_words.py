@@ -52,7 +52,7 @@ DEFINITIONS = {
     "With a zone": "How many of the subsets have a danger zone at all.",
     "Gaussian good to one percent": (
         "Above this noise level the Gaussian with the training set's mean and covariance explains 99 percent of the "
-        "empirical score; sampling can start there, in closed form."
+        "empirical score; from well above it sampling can start in closed form (--teleport auto finds the level)."
     ),
     "Unexplained": "The share of the empirical score's variance that the Gaussian's score leaves unexplained.",
     "Directions above the noise": "The trace of the Gaussian denoiser: how many directions of the data it still sees.",
