@@ -162,7 +162,8 @@ def test_other_sums(digits: ImageSet) -> None:
                 "entropy": -torch.special.xlogy(weights, weights).sum(1),
             }
             for name, value in expected.items():
-                torch.testing.assert_close(getattr(found, name), value, rtol=tolerance, atol=tolerance)
+                loss = 10 if name == "entropy" else 1  # its derivative by a weight is the weight's logarithm
+                torch.testing.assert_close(getattr(found, name), value, rtol=loss * tolerance, atol=loss * tolerance)
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_a_folder_without_checkpoints_or_without_a_plan_is_refused(run, tmp_path
         file.unlink()
     with pytest.raises(ss.InputError, match="no checkpoint yet"):
         ss.load_score(str(folder))
-    with pytest.raises(ss.InputError, match=r"network\.json"):
+    with pytest.raises(ss.InputError, match="no folder of a training run"):
         ss.load_score(str(tmp_path_factory.mktemp("empty")))
 
 
