@@ -12,26 +12,11 @@ import pytest
 from PIL import Image
 
 import smoothscore as ss
-from smoothscore import cli
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command inside an empty folder: (exit code, standard output, standard error)."""
+@pytest.fixture(autouse=True)
+def _empty_place(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["smoothscore", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from smoothscore import cli, verbs, write_images
+from smoothscore import verbs, write_images
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
 
@@ -34,18 +34,9 @@ SETS = {
 RANGES = {"range that misses": "0.01:0.1:3"}
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):  # type: ignore[no-untyped-def]
+@pytest.fixture(autouse=True)
+def _empty_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["smoothscore", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize("name", SETS)

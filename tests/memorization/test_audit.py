@@ -262,7 +262,7 @@ def test_an_interrupted_audit_goes_on_from_the_cache(digits: Sets, monkeypatch: 
             audit(fresh, train, held_out)
     searched = []
     whole = copies.Search.__call__
-    monkeypatch.setattr(copies.Search, "__call__", lambda *a: searched.append(len(a[1])) or whole(*a))  # type: ignore
+    monkeypatch.setattr(copies.Search, "__call__", lambda *a: searched.append(len(a[1])) or whole(*a))
     first = audit(fresh, train, held_out)
     assert 500 + 1 not in searched
     asked = len(searched)

@@ -3,33 +3,18 @@
 import errno
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from smoothscore import cli
 from smoothscore.data import load_images, write_images
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run ``smoothscore audit`` in an empty folder: (exit code, standard output, standard error)."""
+@pytest.fixture(autouse=True)
+def _empty_place(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["smoothscore", "audit", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture
@@ -43,21 +28,21 @@ def sets(tmp_path) -> dict[str, Path]:
 
 def test_fail_above_is_for_continuous_integration(run, sets) -> None:
     control = ("--train", sets["train"], "--held-out", sets["held-out"])
-    code, out, _ = run(sets["mixed"], *control, "--fail-above", 0.01, "--json", "a.json")
+    code, out, _ = run("audit", sets["mixed"], *control, "--fail-above", 0.01, "--json", "a.json")
     assert code == 1
     assert "Failed: at least" in out
     found = json.loads(Path("a.json").read_text())
     assert found["excess"]["low"] > 0.01
     assert set(range(20)) <= set(found["flagged"])
-    assert run(sets["fresh"], *control, "--fail-above", 0.01)[0] == 0
-    assert run(sets["mixed"], *control, "--fail-above", 0.9)[0] == 0
-    code, _, err = run(sets["fresh"], *control, "--fail-above", 2)
+    assert run("audit", sets["fresh"], *control, "--fail-above", 0.01)[0] == 0
+    assert run("audit", sets["mixed"], *control, "--fail-above", 0.9)[0] == 0
+    code, _, err = run("audit", sets["fresh"], *control, "--fail-above", 2)
     assert code == 2
     assert "--fail-above is 2" in err
 
 
 def test_encoders_are_given_repeatedly(run, sets) -> None:
-    code, out, _ = run(
+    code, out, _ = run("audit",
         sets["mixed"], "--train", sets["train"], "--encoder", "pca:10", "--encoder", "pca:20", "--no-tolerant",
         "--json", "a.json",
     )  # fmt: skip
@@ -69,13 +54,15 @@ def test_encoders_are_given_repeatedly(run, sets) -> None:
 def test_a_broken_file_among_the_samples_is_listed(run, sets) -> None:
     some = sorted(sets["fresh"].rglob("*.png"))
     some[30].write_bytes(some[30].read_bytes()[:60])
-    code, _, err = run(sets["fresh"], "--train", sets["train"])
+    code, _, err = run("audit", sets["fresh"], "--train", sets["train"])
     assert code == 2
     assert "cannot be read" in err
     more = sorted(sets["held-out"].rglob("*.png"))
     more[30].write_bytes(b"no picture")
     some[30].unlink()
-    code, _, err = run(sets["fresh"], "--train", sets["train"], "--held-out", sets["held-out"], "--json", "a.json")
+    code, _, err = run(
+        "audit", sets["fresh"], "--train", sets["train"], "--held-out", sets["held-out"], "--json", "a.json"
+    )
     assert code == 0
     assert "1 of the 200 images" in err
     stored = json.loads(Path("a.json").read_text())["setting"]
@@ -88,7 +75,7 @@ def test_other_sizes_and_modes_are_refused_in_one_sentence(run, sets, tmp_path) 
     odd.mkdir()
     for i in range(4):
         Image.new("RGB", (28, 28), (9, 9 * i, 9)).save(odd / f"{i}.png")
-    code, out, err = run(odd, "--train", sets["train"], "--html", "a.html")
+    code, out, err = run("audit", odd, "--train", sets["train"], "--html", "a.html")
     assert (code, out) == (2, "")
     assert err.count("Error: ") == 1
     assert "samples have shape (3, 28, 28)" in err
@@ -96,7 +83,7 @@ def test_other_sizes_and_modes_are_refused_in_one_sentence(run, sets, tmp_path) 
 
 
 def test_one_sample(run, sets) -> None:
-    code, out, _ = run(f"{sets['fresh']}?limit=1", "--train", sets["train"], "--held-out", sets["held-out"])
+    code, out, _ = run("audit", f"{sets['fresh']}?limit=1", "--train", sets["train"], "--held-out", sets["held-out"])
     assert code == 0
     assert "flagged" in out
 
@@ -111,7 +98,7 @@ def test_a_full_disk_leaves_the_old_report(run, sets, monkeypatch) -> None:
         return replace(source, target, *rest, **more)
 
     monkeypatch.setattr(os, "replace", full)
-    code, _, err = run(sets["fresh"], "--train", sets["train"], "--json", "a.json")
+    code, _, err = run("audit", sets["fresh"], "--train", sets["train"], "--json", "a.json")
     assert code == 2
     assert "No space left" in err
     assert Path("a.json").read_text() == "old"

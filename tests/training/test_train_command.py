@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import smoothscore as ss
-from smoothscore import cli
 from smoothscore.networks.store import read_weights
 
 SETTINGS = {
@@ -26,24 +25,6 @@ SETTINGS = {
 
 def command(*arguments):
     return [sys.executable, "-m", "smoothscore", "train", *map(str, arguments)]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def start(*arguments):
-        monkeypatch.setattr(sys, "argv", command(*arguments)[2:])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return start
 
 
 @pytest.fixture
@@ -64,7 +45,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_weights(settings, tmp
         assert process.wait() == -signal.SIGKILL
     reached = max(int(path.name) for path in (tmp_path / "killed" / "checkpoints").glob("0*") if path.name.isdigit())
     steps = reached + 5
-    code, _, errors = run(images, "-o", tmp_path / "killed", "--config", settings, "--steps", steps)
+    code, _, errors = run("train", images, "-o", tmp_path / "killed", "--config", settings, "--steps", steps)
     assert code == 0, errors
     data = ss.load_images("digits", limit=40)
     whole = ss.train(data, ss.TrainConfig.from_dict(SETTINGS | {"steps": steps}), tmp_path / "whole")
@@ -80,12 +61,12 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_weights(settings, tmp
 def test_options_gaps_and_reports(settings, tmp_path, run):
     out = tmp_path / "run"
     options = ["--steps", 2, "--gap", 0.5, 1.0, "--gap", 2, 3, "--method", "gap", "--html", tmp_path / "run.html"]
-    code, shown, errors = run("digits?limit=20", "-o", out, "--config", settings, *options)
+    code, shown, errors = run("train", "digits?limit=20", "-o", out, "--config", settings, *options)
     assert code == 0, errors
     assert json.loads((out / "run.json").read_text())["config"]["gaps"] == [[0.5, 1.0], [2.0, 3.0]]
     assert "Training run" in shown
     assert (tmp_path / "run.html").exists()
-    code, _, errors = run("digits?limit=20", "-o", out, "--resume", "--steps", 3)
+    code, _, errors = run("train", "digits?limit=20", "-o", out, "--resume", "--steps", 3)
     assert code == 0, errors
     assert ss.Run.load(out).step == 3
 
@@ -101,7 +82,7 @@ def test_options_gaps_and_reports(settings, tmp_path, run):
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, run, options, words):
-    code, _, errors = run("digits?limit=20", "-o", tmp_path / "run", *options)
+    code, _, errors = run("train", "digits?limit=20", "-o", tmp_path / "run", *options)
     assert code == 2
     assert words in errors
     assert "Traceback" not in errors
@@ -112,9 +93,11 @@ def test_two_processes_have_the_loss_of_one(settings, tmp_path, run):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "smoothscore"]
     options = ["train", "digits?limit=40", "--config", str(settings), "--steps", "100", "--method", "temperature"]
     options += ["--neighbors", "5"]
-    two = subprocess.run([*launch, *options, "-o", tmp_path / "two"], capture_output=True, text=True, check=False)
+    two = subprocess.run(
+        "train", [*launch, *options, "-o", tmp_path / "two"], capture_output=True, text=True, check=False
+    )
     assert two.returncode == 0, two.stderr
-    code, _, errors = run(*options[1:], "-o", tmp_path / "one")
+    code, _, errors = run("train", *options[1:], "-o", tmp_path / "one")
     assert code == 0, errors
     losses = [[row["loss"] for row in ss.Run.load(tmp_path / name).history.steps] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

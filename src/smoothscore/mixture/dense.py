@@ -132,7 +132,7 @@ class Running:
     """Sums over the centers so far, relative to a reference for each query.
 
     Attributes:
-        sums: (5, B) float64 of p, p kappa, p r2, p times its log weight, and p q r2.
+        sums: (4, B) float64 of p, p kappa, p r2 and p q r2.
         pulled: (B, d) of p kappa times the scaled centers. A constant precision is left out of both.
     """
 
@@ -141,7 +141,7 @@ class Running:
         first = centers.log_weights.argmax()
         s = (x @ centers.rows(first[None])[0] - centers.half_norms[first]).to(dtype)
         self.reference = Reference.of(x, s, centers.log_weights[first].expand(len(x)), kernel)
-        self.sums = torch.zeros(5, len(x), dtype=torch.float64, device=x.device)
+        self.sums = torch.zeros(4, len(x), dtype=torch.float64, device=x.device)
         self.pulled = torch.zeros(len(x), centers.dim, dtype=dtype, device=x.device)
         self.generator = torch.Generator(x.device).manual_seed(0)
 
@@ -176,11 +176,10 @@ class Running:
         mass = weights.sum(1).double()
         self.sums[0] += mass
         self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
-        self.sums[3] += (weights * logits).sum(1).double() + level * mass
         if self.curved or not kernel.constant_precision:
             r2 = base.to(offset.dtype) + offset
             if self.curved:
-                self.sums[4] += (weights * kernel.curvature(r2) * r2).sum(1).double()
+                self.sums[3] += (weights * kernel.curvature(r2) * r2).sum(1).double()
             if not kernel.constant_precision:
                 weights *= kernel.precision(r2)
                 self.sums[1] += weights.sum(1).double()
@@ -194,18 +193,16 @@ class Running:
 
     def moments(self) -> Moments:
         """Of all that has been added."""
-        weight, steep, r2, surprise, curvature = self.sums
+        weight, steep, r2, curvature = self.sums
         pulled = self.pulled.double()
         if self.kernel.constant_precision:
             kappa = self.kernel.precision(self.reference.base)
             steep, pulled = weight * kappa[:, 0], pulled * kappa
-        mass = weight.log() + self.reference.level
         return Moments(
             mean=pulled / (steep * self.centers.scale)[:, None],
             precision=steep / weight,
-            log_mass=mass,
+            log_mass=weight.log() + self.reference.level,
             r2=r2 / weight,
-            entropy=(mass - surprise / weight).clamp_min(0),
             curvature=curvature / weight if self.curved else None,
         )
 

@@ -89,14 +89,12 @@ class Moments:
         precision: (B,) :math:`\\sum_jw_j\\kappa_j`.
         log_mass: (B,) logarithm of the unnormalized total.
         r2, curvature: (B,) :math:`\\sum_jw_jr_j^2` and :math:`\\sum_jw_jq_jr_j^2`.
-        entropy: (B,) in nats.
     """
 
     mean: Tensor
     precision: Tensor
     log_mass: Tensor
     r2: Tensor
-    entropy: Tensor
     curvature: Tensor | None = None
 
     def of(self, queries: Tensor) -> "Moments":
@@ -123,7 +121,6 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel, curved: bool = False
         precision=precision,
         log_mass=pairs.log_mass,
         r2=pairs.total(weights * pairs.r2),
-        entropy=-pairs.total(torch.special.xlogy(weights, weights)),
         curvature=pairs.total(weights * pairs.r2 * some.curvature(r2)[:, 0]) if curved else None,
     )
 

@@ -41,7 +41,6 @@ class Sums:
         precision: (B,) float64 :math:`\\sum_jw_j\\kappa_j`.
         log_mass: (B,) float64 :math:`\\operatorname{lse}_j(\\log\\pi_j+\\ell_j)`.
         r2: (B,) float64 :math:`\\sum_jw_jr_j^2`.
-        entropy: (B,) float64 entropy of the weights, in nats; from float32 products it has a digit less than the mean.
         trace: (B,) float64 trace of what :func:`spread` applies; the field's divergence is this less
             d times ``precision``.
     """
@@ -51,7 +50,6 @@ class Sums:
     precision: Tensor
     log_mass: Tensor
     r2: Tensor
-    entropy: Tensor
     trace: Tensor
 
 
@@ -73,7 +71,6 @@ def sums(x: Tensor, centers: Centers, kernel: Kernel) -> Sums:
         precision=found.precision,
         log_mass=found.log_mass,
         r2=found.r2,
-        entropy=found.entropy,
         trace=(found.curvature - cold * pull.square().sum(1)).clamp_min(0),
     )
 
