@@ -1,10 +1,13 @@
 """What a step costs with each method, as ratios to the ordinary loss in the same run.
 
     python benchmarks/training.py                 # 32 x 32, batch 128 and 64 x 64, batch 64
+    python benchmarks/training.py --edm ~/edm     # beside EDM's own network and loss, a checkout of NVlabs/edm
 
 The methods take turns, step by step, and the medians are compared, so that a noisy machine disturbs all alike. Memory
 is the largest of the process during the steps of one method, each in a process of its own. Images are noise: their
 content changes no cost. The neighbor graph is made before the clock starts, as it is in a run.
+
+With ``--edm`` both networks have the same hyperparameters; first, with the same weights, their outputs are compared.
 """
 
 import argparse
@@ -16,13 +19,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import smoothscore as ss
+from smoothscore.networks import build
 from smoothscore.report import write_text
-from smoothscore.training import Objective, make_network, make_objective
+from smoothscore.training import make_network, make_objective
 
 METHODS = {
     "conditional": ss.TrainConfig(),
@@ -32,81 +39,145 @@ METHODS = {
     "gap": ss.TrainConfig(method="gap", gaps=((1.0, 2.0),)),
     "dummy": ss.TrainConfig(method="dummy"),
 }
+EDM = "EDM's own"
 SIZES = {"32": ((3, 32, 32), 128), "64": ((3, 64, 64), 64)}
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Stepper:
-    """Steps of one method."""
+    """Steps of one network with one loss."""
 
-    def __init__(self, method: str, train: torch.Tensor, batch: int, width: int | None) -> None:
-        settings = METHODS[method].to_dict() | {"network_options": {} if width is None else {"width": width}}
-        config = ss.TrainConfig.from_dict(settings)
-        self.network, self.train, self.batch = make_network(config, train), train, batch
-        self.objective: Objective = make_objective(config, train)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), 2e-4)
+    def __init__(self, network: nn.Module, loss: Loss, train: ss.ImageSet, batch: int) -> None:
+        self.network, self.loss, self.train, self.batch = network.train(), loss, train, batch
+        self.optimizer = torch.optim.AdamW(network.parameters(), 2e-4)
 
-    def step(self) -> float:
+    def step(self, clock: Callable[[], float] = time.perf_counter) -> float:
         indices = torch.randint(len(self.train), (self.batch,))
         images = self.train[indices.numpy()].tensor()
-        start = time.perf_counter()
-        self.objective(self.network, images, indices).backward()
+        start = clock()
+        self.loss(images, indices).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return time.perf_counter() - start
+        return clock() - start
 
 
-def images(shape: tuple[int, ...], count: int) -> ss.ImageSet:
-    values = torch.randint(0, 256, (count, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return ss.ImageSet.from_array(values)
+def stepper(method: str, size: str, given: argparse.Namespace) -> Stepper:
+    """The network and the loss of a method, or EDM's, on images of a size."""
+    shape, batch = SIZES[size]
+    batch = given.batch or batch
+    values = torch.randint(0, 256, (given.images, *shape), generator=torch.Generator().manual_seed(0))
+    train = ss.ImageSet.from_array(values.to(torch.uint8))
+    options = {"width": given.width, "blocks": given.blocks}
+    options = {name: value for name, value in options.items() if value is not None}
+    if method == EDM:
+        network = edm_network(given.edm, build(given.network, shape, **options))
+        from training.loss import EDMLoss  # EDM's
+
+        loss = EDMLoss()
+        return Stepper(network, lambda images, _: loss(network, images).mean(), train, batch)
+    config = ss.TrainConfig.from_dict(
+        METHODS[method].to_dict() | {"network": given.network, "network_options": options}
+    )
+    network, objective = make_network(config, train), make_objective(config, train)
+    return Stepper(network, lambda images, indices: objective(network, images, indices), train, batch)
+
+
+def edm_network(checkout: str, ours: nn.Module) -> nn.Module:
+    """EDM's network with the hyperparameters and the weights of ours, once the outputs of the two agree."""
+    sys.path.insert(0, checkout)
+    from training.networks import EDMPrecond
+
+    part: Any = ours.architecture
+    if part.stem != 1:
+        raise SystemExit("EDM's network has no stem; take --network ddpmpp-cifar10, ncsnpp-cifar10 or ncsnpp-64")
+    theirs = EDMPrecond(
+        max(ours.shape[1:]),
+        ours.shape[0],
+        model_type="SongUNet",
+        model_channels=part.width,
+        channel_mult=list(part.multipliers),
+        channel_mult_emb=part.hidden,
+        num_blocks=part.blocks,
+        attn_resolutions=list(part.attention),
+        dropout=part.dropout,
+        embedding_type=part.embedding,
+        channel_mult_noise=part.embedding_width,
+        encoder_type=part.encoder,
+        decoder_type=part.decoder,
+        resample_filter=list(part.taps),
+    )
+    with torch.no_grad():  # fresh networks give nearly zero, which would agree whatever is inside
+        for value in ours.parameters():
+            value.add_(0.02 * torch.randn_like(value))
+    theirs.model.load_state_dict(ours.state_dict())
+    x, sigma = torch.randn(2, *ours.shape), torch.tensor([0.3, 5.0])
+    with torch.no_grad():
+        first = ss.NetworkScore(ours, "edm").denoise(x, sigma)
+        second = theirs.eval()(x, sigma.reshape(-1, 1, 1, 1))
+    error = float((first - second).abs().max() / second.abs().max())
+    print(f"largest difference of the two denoisers, of the largest value: {error:.1e}")
+    assert error < 1e-5
+    return theirs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--width", type=int, default=None, help="channels of the network 'tiny'")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--memory", metavar="METHOD", help="only print the largest memory of three steps, in MiB")
-    parser.add_argument("--time-only", action="store_true", help="leave the memory out")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = options()
     if given.memory:
-        stepper = Stepper(given.memory, images(*_of(given, given.sizes[0])), SIZES[given.sizes[0]][1], given.width)
+        one = stepper(given.memory, given.sizes[0], given)
         for _ in range(3):
-            stepper.step()
+            one.step()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
+    methods = ["conditional", EDM] if given.edm else given.methods
     rows = []
     for size in given.sizes:
-        batch = SIZES[size][1]
-        train = images(*_of(given, size))
-        steppers = {method: Stepper(method, train, batch, given.width) for method in given.methods}
+        steppers = {method: stepper(method, size, given) for method in methods}
         times: dict[str, list[float]] = {method: [] for method in steppers}
         for _ in range(given.rounds):
-            for method, stepper in steppers.items():
-                times[method].append(stepper.step())
+            for method, one in steppers.items():
+                times[method].append(one.step(time.process_time if given.processor_time else time.perf_counter))
         seconds = {method: statistics.median(values[1:]) for method, values in times.items()}
         memory = {method: math.nan if given.time_only else _memory(method, size, given) for method in steppers}
-        for method in steppers:
-            row = {"size": size, "batch": batch, "method": method, "seconds": seconds[method], "MiB": memory[method]}
-            row |= {"time": row["seconds"] / seconds["conditional"], "memory": row["MiB"] / memory["conditional"]}
+        base = EDM if given.edm else "conditional"
+        for method, one in steppers.items():
+            row = {"size": size, "batch": one.batch, "method": method, "seconds": seconds[method]}
+            row |= {"MiB": memory[method], "parameters": sum(value.numel() for value in one.network.parameters())}
+            row |= {"time": row["seconds"] / seconds[base], "memory": row["MiB"] / memory[base]}
             rows.append(row)
             print(
                 "{size:>3} {batch:>4} {method:<22} {seconds:.3f} s {time:.3f} {MiB:.0f} MiB {memory:.3f}".format(**row)
             )
+    setting = {**vars(given), "json": None, "machine": platform.processor(), "threads": torch.get_num_threads()}
+    print(setting)
     if given.json:
-        setting = {**vars(given), "json": None, "machine": platform.processor(), "threads": torch.get_num_threads()}
         write_text(given.json, json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
 
 
-def _of(given: argparse.Namespace, size: str) -> tuple[tuple[int, ...], int]:
-    return SIZES[size][0], given.images
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--batch", type=int, default=None, help="images a step; 128 and 64 if absent")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--network", default=None, help="tiny if absent, ddpmpp-cifar10 with --edm")
+    parser.add_argument("--width", type=int, default=None, help="channels of the network")
+    parser.add_argument("--blocks", type=int, default=None, help="residual blocks at each resolution")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--edm", metavar="PATH", help="checkout of github.com/NVlabs/edm, to be compared with")
+    parser.add_argument("--memory", metavar="METHOD", help="only print the largest memory of three steps, in MiB")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads together; for a busy machine")
+    parser.add_argument("--time-only", action="store_true", help="leave the memory out")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    given.network = given.network or ("ddpmpp-cifar10" if given.edm else "tiny")
+    return given
 
 
 def _memory(method: str, size: str, given: argparse.Namespace) -> float:
-    command = [sys.executable, __file__, "--memory", method, "--sizes", size, "--images", str(given.images)]
-    command += [] if given.width is None else ["--width", str(given.width)]
+    command = [sys.executable, __file__, "--memory", method, "--sizes", size]
+    for name in ("images", "network", "batch", "width", "blocks", "edm"):
+        value = getattr(given, name)
+        command += [] if value is None else [f"--{name}", str(value)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 

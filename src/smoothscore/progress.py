@@ -6,17 +6,11 @@ Library code reports its work with :func:`task`; nothing is drawn unless a calle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 __all__ = ["Advance", "shown", "task"]
 
@@ -28,12 +22,22 @@ class Advance(Protocol):
         """Called with the number of steps."""
 
 
-_display: ContextVar[Progress | None] = ContextVar("smoothscore_progress", default=None)
+_display: "ContextVar[Progress | None]" = ContextVar("smoothscore_progress", default=None)
 
 
 @contextmanager
-def shown(console: Console | None = None) -> Iterator[None]:
+def shown(console: "Console | None" = None) -> Iterator[None]:
     """Draw the tasks that run inside this block, on standard error unless a console is given."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

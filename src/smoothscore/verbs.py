@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, overload
+from typing import Literal, cast, overload
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def dedup(
     encoder: str = "pixel",
     alpha: float = 0.05,
     mirror: bool = True,
-    shift: int = 1,
+    shift: int | None = None,
 ) -> geometry.Deduplication:
     """Find the images that repeat others, and write the set without them.
 
@@ -167,14 +167,14 @@ def sample(
         steps: number of noise levels; the sampler's own when absent.
         sigmas: descending positive noise levels, instead of steps and schedule.
         teleport: begin at this noise level, reached along the flow of a Gaussian; ``"auto"``: the lowest level of the
-            schedule down to which its denoiser and the score's differ by less than 1 % of the data's variance, on
-            the Gaussian's own images (64 evaluations a level, not counted in the result).
+            schedule before its denoiser and the score's differ by 1 % of the data's variance more than at larger noise,
+            on the Gaussian's own images (64 evaluations a level, not counted in the result).
         seed: image i is a function of ``(seed, i)``, whatever the batch size.
         trajectory: keep the image after every step.
         projection: a constraint on clean images; see :mod:`smoothscore.sampling.projections`.
         schedule: ``"karras"``, ``"log-uniform"``, ``"shell-touch"`` or ``"vp"``, also as ``"NAME:LOWEST:HIGHEST"``.
         moments: the images whose mean and covariance teleportation uses, shrunk when they are fewer than their
-            values, or a Gaussian score; the data of the score when absent.
+            values, or a Gaussian score; when absent those of the score's own data, which a training run keeps.
         batch_size: images that walk together; chosen by the size of an image and the free memory when absent.
         out: write a folder of PNG files, or a ``.zip``, batch by batch, instead of keeping the images in memory. The
             same call goes on where an interrupted one stopped.
@@ -206,6 +206,7 @@ def audit(
     threshold: float = 2 / 3,
     alpha: float = 0.05,
     tolerant: bool = True,
+    leaks: Literal["identical", "near"] = "identical",
 ) -> memorization.Audit:
     """Which samples are copies of training images, beside the rate among held-out real images.
 
@@ -221,6 +222,7 @@ def audit(
         threshold=threshold,
         alpha=alpha,
         tolerant=tolerant,
+        leaks=leaks,
     )
 
 

@@ -51,7 +51,7 @@ def test_odd_sets(name: str, run, tmp_path: Path) -> None:  # type: ignore[no-un
     code, out, err = run(*arguments, "--sigmas", sigmas or "0.02:50:16")
     assert code == 0, err
     assert "smoothscore train train -o RUN" in out
-    assert len(out.splitlines()) <= 25 + 6  # and the commands
+    assert len(out.splitlines()) <= 25
     assert "Traceback" not in err
     assert json.loads(Path("d.json").read_text())["recommended"]["quality"]["method"] in ("gap", "conditional")
     page = Path("d.html").read_text()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.data import ImageSet
-from smoothscore.geometry import concentration
+from smoothscore.geometry import concentration, stability
 from smoothscore.geometry.model import examine
 from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 
@@ -37,6 +37,11 @@ def test_the_empirical_score_memorizes_where_its_weights_say_so() -> None:
     weights = concentration(train, SIGMAS, noises=50)
     assert (weights.own.curve().mean[0], weights.effective.curve().mean[0]) == pytest.approx((1, 1), abs=1e-6)
     assert found.gap.mean[-1] == pytest.approx(found.held_out_error.mean[-1] - found.train_error.mean[-1], abs=1e-12)
+    closed = stability(train, SIGMAS)
+    assert closed is not None
+    for name in ("expansion", "local", "gain"):
+        curve, expected = getattr(found.stability, name), getattr(closed, name)
+        np.testing.assert_allclose(curve.mean[1:], expected.mean[1:], rtol=1e-3, err_msg=name)
 
 
 def test_a_gaussian_score_on_its_own_data_does_not_memorize() -> None:

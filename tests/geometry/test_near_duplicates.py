@@ -1,13 +1,18 @@
 """Near duplicates: the exactness of the test, and planted copies."""
 
+import io
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import kstest
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
-from smoothscore.geometry.near_duplicates import GAPS, gap_p_values, near_duplicates
+from smoothscore.geometry.gap_tests import GAPS, copy_p_values, gap_p_values, pooled_p_values
+from smoothscore.geometry.near_duplicates import near_duplicates
 
 
 @pytest.mark.parametrize("dim", [1.0, 4.0, 25.0])
@@ -29,10 +34,38 @@ def _rest_mean(distances: np.ndarray) -> np.ndarray:
     return spacings[:, 1:].mean(1)
 
 
-def scenes(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth random images, 12 x 12, that vary in 8 ways."""
+@pytest.mark.parametrize("test", [gap_p_values, pooled_p_values])
+@pytest.mark.parametrize("dims", [(6.0, 6.0), (2.0, 20.0), (4.0, 30.0)])
+def test_false_alarms_are_rare_whatever_the_mixture_of_dimensions(
+    test: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], dims: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    least, small = [], []
+    for _ in range(12):
+        dim = rng.uniform(*dims, size=(1000, 1))
+        distances = rng.exponential(size=(1000, 20)).cumsum(1) ** (1 / dim)
+        p_values = test(distances)[0]
+        small.append((p_values < 0.03).mean())
+        least.append(p_values.min() * 1000)
+    assert np.mean(small) < 0.03 + 4 * (0.03 / 12_000) ** 0.5
+    assert np.mean(np.array(least) < 0.05) <= 2 / 12  # one in twenty is expected to be as small
+    assert np.median(least) < 60  # and yet they are p-values, not ones
+
+
+def test_few_neighbors_do_not_hide_a_much_closer_copy() -> None:
+    """One image in a thousand has a copy ten times closer than the next image, in six dimensions."""
+    rng = np.random.default_rng(1)
+    distances = rng.exponential(size=(1000, 20)).cumsum(1) ** (1 / 6)
+    distances[0, 0] = distances[0, 1] / 10
+    p_values, copies = copy_p_values(distances)
+    assert (p_values[0] < 0.05 / 1000, copies[0]) == (True, 1)
+    assert p_values[1:].min() > 0.05 / 1000
+
+
+def scenes(count: int, seed: int = 0, size: int = 12) -> np.ndarray:
+    """Smooth random images that vary in 8 ways."""
     rng = np.random.default_rng(seed)
-    grid = np.linspace(0, np.pi, 12)
+    grid = np.linspace(0, np.pi, size)
     waves = [
         np.cos(a * grid)[:, None] * np.cos(b * grid + b)
         for a, b in [(0, 1), (1, 0), (1, 1), (2, 1), (1, 2), (2, 0), (0, 2), (2, 2)]
@@ -61,6 +94,17 @@ def test_planted_copies_are_found() -> None:
     assert (7, 121) not in {tuple(group.indices) for group in without}
     as_tensor = near_duplicates(ImageSet.from_array(train).tensor())
     assert [group.indices for group in as_tensor] == [group.indices for group in groups]
+
+
+def test_compressed_brighter_and_further_shifted_copies_are_found() -> None:
+    pixels = scenes(150, size=28)
+    stream = io.BytesIO()
+    Image.fromarray(pixels[3, 0]).save(stream, "JPEG", quality=50)
+    brighter = np.clip(pixels[7].astype(int) + 15, 0, 255)
+    shifted = np.roll(pixels[11], (2, -1), axis=(1, 2))
+    train = np.concatenate([pixels, [np.asarray(Image.open(stream))[None], brighter, shifted]]).astype(np.uint8)
+    groups = near_duplicates(ImageSet.from_array(train))
+    assert {tuple(group.indices) for group in groups} == {(3, 150), (7, 151), (11, 152)}
 
 
 def test_equally_far_neighbors() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Replicates
-from smoothscore.geometry.pairs import NoisedPairs, Points, draw_noises, max_plus
+from smoothscore.geometry.frontier import largest_logits
+from smoothscore.geometry.pairs import NoisedPairs, Points, draw_noises
 from smoothscore.geometry.posterior import concentration, own_weight, posterior_weight, weight_thresholds
 
 SIGMAS = [0.002, 0.03, 0.3, 1.0, 3.0, 10.0, 80.0]
@@ -70,7 +71,8 @@ def test_products_and_candidates_agree() -> None:
     every = torch.nonzero(torch.ones(60, 60), as_tuple=True)
     critical = pairs.critical(math.log(posterior.LEFT_OUT / 60))
     for sigma in (0.5, 1.0, 4.0, 30.0):
-        products = posterior._weights_by_products(*pairs.split(sigma))
+        largest = torch.from_numpy(largest_logits(pairs, np.array([sigma]))[0])
+        products = posterior._weights_by_products(*pairs.split(sigma), largest)
         np.testing.assert_allclose(products, posterior._weights_one_by_one(pairs, sigma, *every), rtol=1e-9)
         few = torch.nonzero(critical < sigma, as_tuple=True)
         np.testing.assert_allclose(products, posterior._weights_one_by_one(pairs, sigma, *few), rtol=1e-9)
@@ -88,15 +90,19 @@ def test_pairs_below_their_critical_level_do_not_matter() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.floats(-3, 6), st.floats(-3, 6))
-def test_max_plus_is_the_maximum(seed: int, log_left: float, log_right: float) -> None:
+@given(st.integers(0, 10_000), st.integers(1, 700), st.integers(1, 40), st.booleans())
+def test_largest_logits_are_the_maximum(seed: int, count: int, dim: int, line: bool) -> None:
+    """Over all centers that are not left out; on a line distance and noise order the centers alike."""
     generator = torch.Generator().manual_seed(seed)
-    left = -torch.randn(4, 1500, generator=generator).double().abs() * 10**log_left
-    left[:, 2] = -torch.inf
-    right = -torch.randn(3, 1500, generator=generator).double().abs() * 10**log_right
-    known = -torch.randn(4, 3, generator=generator).double().abs() * 10**log_left
-    expected = torch.maximum((left[:, None] + right[None]).amax(2), known)
-    torch.testing.assert_close(max_plus(left, right, known), expected, rtol=0, atol=0)
+    data = torch.randn(count, dim, generator=generator).double() * (torch.arange(dim) == 0 if line else 1)
+    centers = Points(data)
+    pairs = NoisedPairs.build(centers.rows(slice(0, 3)), centers, draw_noises(4, dim, seed))
+    pairs.squares[0, 1 : count // 2] = torch.inf
+    sigmas = np.geomspace(0.003, 90, 7)
+    rows, columns = torch.nonzero(torch.ones_like(pairs.squares), as_tuple=True)
+    for sigma, found in zip(sigmas, largest_logits(pairs, sigmas), strict=True):
+        every = pairs.logits(sigma, rows, columns).reshape(*pairs.squares.shape, 4)
+        np.testing.assert_allclose(found, every.amax(1), rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=15, deadline=None)

@@ -7,8 +7,6 @@ from smoothscore.memorization.conformal import discoveries, p_values, shortest_l
 def test_p_values_by_counting() -> None:
     statistic, control = np.array([0.1, 0.5, 0.9, 0.3]), np.array([0.3, 0.5, 0.7])
     assert p_values(statistic, control).tolist() == [1.0, 3 / 4, 1 / 4, 1.0]
-    extra = np.array([True, False, True, True])
-    assert p_values(statistic, control, extra).tolist() == [1.0, 3 / 4, 2 / 4, 1.0]
 
 
 def test_shortest_list_is_the_first_that_passes() -> None:

@@ -1,5 +1,6 @@
 """The bounds that choose candidates: attempts to break them, and what they leave out."""
 
+import copy
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from smoothscore.mixture import Centers, GaussianKernel, sums
 from smoothscore.mixture.products import products, rounding
-from smoothscore.mixture.screen import candidates
+from smoothscore.mixture.screen import _heaviest, candidates
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -119,6 +120,42 @@ def test_the_index_is_made_when_it_has_become_worth_its_making() -> None:
     assert "index" in centers.__dict__
     assert torch.equal(before.query, after.query)
     assert torch.equal(before.center, after.center)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-9, 1e-20])
+@pytest.mark.parametrize("sign", [-1.0, 0.0, 1.0])
+def test_the_lightest_pairs_hold_less_than_the_tolerance(tolerance: float, sign: float) -> None:
+    """Products off by all that they may be, against the heavy centers or for them."""
+    g = seeded(7)
+    centers = Centers(torch.randn(400, 6, generator=g, dtype=torch.float64))
+    x, error = torch.randn(5, 6, generator=g, dtype=torch.float64), torch.full((5,), 0.05, dtype=torch.float64)
+    kernel = GaussianKernel(torch.full((5,), 0.3, dtype=torch.float64))
+    truth = exact(x, centers)
+    wrong = sign * torch.where(truth > truth.median(0).values, error, -error)
+    query, center = torch.arange(5).repeat_interleave(400), torch.arange(400).repeat(5)
+    kept = _heaviest(x, centers, kernel, tolerance, query, center, (truth + wrong)[center, query], error)
+    weights = torch.softmax(truth / 0.09, 0)
+    weights[kept[1], kept[0]] = 0
+    assert (weights.sum(0) < tolerance).all()
+    assert len(kept[0]) < 0.8 * len(query)
+
+
+def test_bounds_that_failed_are_tried_again_less_and_less_often(store: Centers) -> None:
+    assert store.index is not None
+    index = copy.copy(store.index)
+    index.limit, index.pause, index.waiting = math.inf, 0, 0
+    tried = []
+    for call in range(40):
+        if index.promises(10.0):
+            tried.append(call)
+            index.learn(10.0, served=False)
+    assert tried == [0, 2, 6, 14, 30]
+    assert index.promises(9.9)
+    index.learn(9.9, served=True)
+    assert not index.promises(10.0)
+    index.learn(10.0, served=True)
+    assert index.promises(10.0)
+    assert index.promises(1e9)
 
 
 @settings(max_examples=25, deadline=None)

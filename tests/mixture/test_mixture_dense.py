@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture import Centers, GaussianKernel, dense, sums
-from smoothscore.mixture.products import chunk_products
+from smoothscore.mixture.products import multiply
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
 
@@ -72,18 +72,20 @@ def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: floa
     centers = Centers(pixels())
     wrong = torch.rand(COUNT, generator=seeded(7)) < share
     bright = centers.rows(torch.arange(COUNT)).mean(1)
-    used = []
+    used: list[int] = []
 
-    def spoiled(centers: Centers, columns: Tensor, start: int, block: Tensor, out: Tensor) -> None:
-        chunk_products(centers, columns, start, block, out)
+    def spoiled(block: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+        multiply(block, columns, out)
         if out.dtype is torch.float32:
+            start = sum(used) % COUNT
             rows = slice(start, start + len(block))
             out += 3 * (wrong[rows] * bright[rows])[:, None].float()
             used.append(len(block))
+        return out
 
     x = (10 * torch.randn(8, DIM, generator=seeded(8))).float()
     clean = error(x, centers, 10.0)
-    monkeypatch.setattr(dense, "chunk_products", spoiled)
+    monkeypatch.setattr(dense, "multiply", spoiled)
     assert sum(used) == 0
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == COUNT, "nothing was spoiled, so nothing was tested"

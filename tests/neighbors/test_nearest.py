@@ -131,3 +131,25 @@ def test_blocks_of_queries_do_not_change_the_answer() -> None:
 def test_refusals(x: Tensor, y: Tensor, k: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         nearest(x, y, k)
+
+
+def test_the_number_of_threads_changes_neither_the_answer_nor_stays_changed() -> None:
+    x, y = random(7, 300, 40), random(8, 900, 40)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(nearest(x, y, 4))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0].indices, found[1].indices)
+    assert torch.equal(found[0].distances, found[1].distances)
+
+
+def test_a_search_works_inside_inference_mode() -> None:
+    x, y = random(7, 30, 8), random(8, 90, 8)
+    with torch.inference_mode():
+        found = nearest(x * 1.0, y * 1.0, 4)
+    assert torch.equal(found.indices, nearest(x, y, 4).indices)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import smoothscore as ss
-from smoothscore.networks import EDM, VE, VP, Denoiser, ScoreOutput, UnitNoise, preconditioning
+from smoothscore.networks import EDM, VE, VP, Denoiser, ScaledNoise, ScoreOutput, UnitNoise, preconditioning
 
 FORMS = [EDM(), EDM(0.3), VE(), VP(), UnitNoise(), ScoreOutput(), Denoiser()]
 LEVELS = torch.tensor([0.002, 0.1, 1.0, 7.0, 80.0], dtype=torch.float64)
@@ -60,6 +60,38 @@ def test_the_weight_of_the_others_makes_the_loss_that_of_the_noise():
     denoised = UnitNoise().denoise(lambda_network(guess), clean + LEVELS[:, None] * noise, LEVELS)
     loss = UnitNoise().weight(LEVELS) * (denoised - clean).square().sum(1)
     assert torch.allclose(loss, (guess - noise).square().sum(1), rtol=1e-8)
+
+
+def test_scaled_noise_is_predicted_from_an_image_of_its_own_size():
+    """Whatever the level, the network sees values of at most unit mean square, and what it adds is a noise."""
+    seen = []
+
+    class Network(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return 0.1 * x + 0.2
+
+    x = LEVELS[:, None] * torch.randn(5, 3, dtype=torch.float64) + 0.4
+    size = (1 + x.square().mean(1, keepdim=True)).sqrt()
+    noise = (1 - 1 / size**2) * x / size + (0.1 * x / size + 0.2) / size
+    denoised = ScaledNoise().denoise(Network(), x, LEVELS)
+    assert torch.allclose(denoised, x - LEVELS[:, None] * noise, rtol=1e-12)
+    assert torch.allclose(seen[0], x / size, rtol=1e-12)
+    assert seen[0].square().mean(1).max() < 1
+
+
+def test_scaled_noise_starts_from_the_noise_at_large_levels():
+    """Whatever the network says there, the error is that of the noise's own size, 1 / (2 d); at small levels, 1."""
+    clean, noise = torch.rand(200, 768) * 2 - 1, torch.randn(200, 768)
+    form, network = ScaledNoise(), lambda_network(0.1 * torch.randn(200, 768))
+    error = {
+        sigma: (((clean + sigma * noise) - form.denoise(network, clean + sigma * noise, sigma)) / sigma - noise)
+        .square()
+        .mean()
+        for sigma in (0.01, 80.0)
+    }
+    assert error[80.0] == pytest.approx(1 / (2 * 768), rel=0.3)
+    assert error[0.01] > 0.9
 
 
 def lambda_network(value):

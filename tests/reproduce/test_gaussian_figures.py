@@ -38,16 +38,11 @@ def test_far_field_of_digits(digits):
 
 
 def test_a_gaussian_follows_its_own_closed_form(digits):
-    """Heun's method in 18 steps against the exact path; teleportation is no farther from it."""
+    """Heun's method in 18 steps against the exact path."""
     result = reproduce("gaussian-paths", "quick", data=digits, score=ss.GaussianScore.fit(digits))
     rows = rows_of(result)
     assert math.isnan(rows["given score and Gaussian part (MSE 0.01) below sigma ="].ours)
     assert rows["final images, given score: MSE to the Gaussian's"].ours < 2e-3
-    moved = [float(row[-1]) for row in result.blocks[-1].rows]
-    assert max(moved) < 2e-3
-    counted = [row for row in result.rows if row.quantity.startswith("evaluations")]
-    assert len(counted) == 11
-    assert all(row.verdict == "hit" for row in counted)
 
 
 def test_the_exact_score_leaves_the_gaussian_earlier_than_the_mixture_does(digits):

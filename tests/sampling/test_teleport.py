@@ -73,6 +73,30 @@ def test_auto_teleportation_keeps_the_samples():
     assert float(near.float().mean()) > 0.8
 
 
+class Biased(ss.Score):
+    """A denoiser with an error of its own, in the mean square a share of the data's variance."""
+
+    def __init__(self, score, share, variance):
+        super().__init__(score.shape)
+        self.inner, self.offset = score, (share * variance / score.dim) ** 0.5
+
+    def denoise(self, x, sigma):
+        return self.inner.denoise(x, sigma) + self.offset
+
+
+def test_the_error_of_a_network_itself_does_not_end_the_far_field():
+    """The same level, or a neighbor, as without the error, up to the share at which nothing can be said."""
+    images = data()
+    gaussian, levels = ss.GaussianScore.fit(images), ss.schedules.karras(40).tolist()
+    variance = float(images.var(0, correction=0).sum())
+    exact = levels.index(Teleport.auto(ss.EmpiricalScore(images), gaussian, levels).sigma)
+    for share in (0.03, 0.08):
+        found = Teleport.auto(Biased(ss.EmpiricalScore(images), share, variance), gaussian, levels)
+        assert abs(levels.index(found.sigma) - exact) <= 2
+    with pytest.warns(ss.DataWarning, match="nothing is teleported"):
+        assert Teleport.auto(Biased(ss.EmpiricalScore(images), 0.2, variance), gaussian, levels) is None
+
+
 def test_auto_says_when_there_is_nothing_to_skip():
     score = ss.EmpiricalScore(data())
     with pytest.warns(ss.DataWarning, match="nothing is teleported"):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture import Centers, Kernel, field
+from smoothscore.networks import build
 from smoothscore.scores import jacobian as module
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.jacobian import CenterJacobian, JvpJacobian
@@ -123,3 +124,15 @@ def test_products_alone_agree_with_the_gram_matrix() -> None:
     alone = JvpJacobian(lambda z: score.score(z, SIGMAS), x)
     torch.testing.assert_close(alone.largest_eigenvalue(), gram.largest_eigenvalue(), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(alone.trace(), gram.trace(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_network_without_forward_derivatives_is_differentiated_backward_twice() -> None:
+    """PyTorch's group norm has no forward derivative behind a strided convolution; central differences are the judge."""
+    network = build("tiny", (1, 16, 16), noise_conditional=False, width=8).double()
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    x, v = torch.randn(2, 2, 1, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        product = JvpJacobian(network, x).matvec(v)
+        expected = (network(x + 1e-5 * v) - network(x - 1e-5 * v)) / 2e-5
+    assert torch.allclose(product, expected, rtol=1e-6, atol=1e-8)

@@ -28,7 +28,8 @@ def test_looks_log_copies_distances_and_errors_of_raw_and_averaged_weights(digit
     ]
     look = run.history.looks[-1]
     assert {"memorized", "frechet_train", "frechet_held_out", "error_train", "error_held_out", "held_out"} <= set(look)
-    assert look["memorized"]["n"] == 6
+    assert look["memorized"]["n"] == look["memorized_strictly"]["n"] == 6
+    assert look["memorized_strictly"]["value"] <= look["memorized"]["value"]
     assert len(look["error_train"]) == len(look["sigmas"])
     page = run.page().html()
     assert "Looks for copies" in page

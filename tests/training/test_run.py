@@ -78,6 +78,18 @@ def test_other_images_and_other_settings_are_refused(images, tmp_path):
     assert longer.step == 6
 
 
+def test_a_run_goes_on_in_the_form_it_was_begun_with(images, tmp_path):
+    """Where the configuration leaves the form to the library, a later choice of the library's does not change a run."""
+    path = tmp_path / "run" / "network.json"
+    blind = config(method="unconditional", steps=3)
+    ss.train(images, blind, tmp_path / "run")
+    description = json.loads(path.read_text())
+    assert description["preconditioning"]["name"] == "scaled-noise"
+    path.write_text(json.dumps(description | {"preconditioning": {"name": "noise"}}))
+    ss.train(images, ss.TrainConfig.from_dict(blind.to_dict() | {"steps": 6}), tmp_path / "run")
+    assert json.loads(path.read_text())["preconditioning"]["name"] == "noise"
+
+
 def test_a_second_process_is_refused(images, tmp_path):
     (tmp_path / "run").mkdir()
     code = (
@@ -177,6 +189,8 @@ def test_every_method_trains_to_a_score(images, tmp_path, settings):
         ({"method": "unconditional", "linear_bypass": True}, "linear_bypass needs"),
         ({"network": "huge"}, "no network 'huge'"),
         ({"network_options": {"wdth": 3}}, "wdth"),
+        ({"network_options": {"width": 3}}, "width of a U-Net is 3"),
+        ({"network": "mlp", "flips": True, "network_options": {"width": 7}}, "even width"),
         ({"method": "temperature", "temperature": "5/s"}, "not a rule"),
     ],
 )

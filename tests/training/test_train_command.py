@@ -93,9 +93,7 @@ def test_two_processes_have_the_loss_of_one(settings, tmp_path, run):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "smoothscore"]
     options = ["train", "digits?limit=40", "--config", str(settings), "--steps", "100", "--method", "temperature"]
     options += ["--neighbors", "5"]
-    two = subprocess.run(
-        "train", [*launch, *options, "-o", tmp_path / "two"], capture_output=True, text=True, check=False
-    )
+    two = subprocess.run([*launch, *options, "-o", str(tmp_path / "two")], capture_output=True, text=True, check=False)
     assert two.returncode == 0, two.stderr
     code, _, errors = run("train", *options[1:], "-o", tmp_path / "one")
     assert code == 0, errors

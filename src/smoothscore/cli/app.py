@@ -1,5 +1,6 @@
 """The application, the options that several commands share, and how a command ends."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -58,11 +59,13 @@ def _options(
 def finish(run: Callable[[], Some], html: Path | None, json: Path | None) -> Some:
     """Run a verb under a progress bar, write its files, print it; refuses a missing folder before the work.
 
-    Returns the result.
+    Of several processes the first one does the latter two. Returns the result.
     """
     for path in (html, json):
         if path is not None and not path.resolve().parent.is_dir():
             raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist; create it first.")
+    if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one shows and writes
+        return run()
     with progress.shown():
         result = run()
     Console().print(result)

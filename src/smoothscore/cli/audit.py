@@ -1,6 +1,6 @@
 """``smoothscore audit``: test generated images for copies."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,8 +23,12 @@ def audit(
     ] = 2 / 3,
     alpha: Annotated[float, typer.Option(help="False-discovery rate of the flagged list.")] = 0.05,
     tolerant: Annotated[
-        bool, typer.Option(help="Look for mirrored, shifted, cropped and brightened copies, too.")
+        bool, typer.Option(help="Look for mirrored, shifted, cropped and brightened copies and for copied parts, too.")
     ] = True,
+    leaks: Annotated[
+        Literal["identical", "near"],
+        typer.Option(help="Held-out images to leave out: those identical to a training image, or near duplicates too."),
+    ] = "identical",
     fail_above: Annotated[
         float | None,
         typer.Option(help="Exit with code 1 when the lower end of an excess over real images is above this share."),
@@ -44,6 +48,7 @@ def audit(
             threshold=threshold,
             alpha=alpha,
             tolerant=tolerant,
+            leaks=leaks,
         ),
         html,
         json,

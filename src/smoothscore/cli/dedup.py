@@ -20,7 +20,9 @@ def dedup(
     ] = "pixel",
     alpha: Annotated[float, typer.Option(help="Expected share of false ones among near duplicates.")] = 0.05,
     mirror: Annotated[bool, typer.Option(help="Compare mirror images.")] = True,
-    shift: Annotated[int, typer.Option(help="Largest shift that is tried, in pixels each way.")] = 1,
+    shift: Annotated[
+        int | None, typer.Option(help="Largest shift tried, in pixels each way; 1 or 2 if absent.")
+    ] = None,
     html: Html = None,
     json: Json = None,
 ) -> None:

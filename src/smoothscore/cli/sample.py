@@ -71,7 +71,7 @@ def sample(
             batch_size=batch_size,
             out=out,
         )
-        if grid is not None and processes().rank == 0:
+        if grid is not None and len(samples) and processes().rank == 0:
             write_bytes(grid, samples.grid(100))
         return samples
 

@@ -43,7 +43,9 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
     network: Annotated[str | None, typer.Option(help="A preset: tiny, small, ncsnpp-cifar10, ...")] = None,
-    preconditioning: Annotated[str | None, typer.Option(help="edm, ve, vp, noise, score or denoiser.")] = None,
+    preconditioning: Annotated[
+        str | None, typer.Option(help="edm, ve, vp, noise, scaled-noise, score or denoiser.")
+    ] = None,
     linear_bypass: Annotated[bool | None, typer.Option(help="Learn the difference to the Gaussian score.")] = None,
     noise: Annotated[Noise | None, typer.Option(help="Law of the noise levels.")] = None,
     sigma_min: Annotated[float | None, typer.Option(help="Smallest level.")] = None,

@@ -5,12 +5,14 @@ from smoothscore.geometry.coverage import shell_coverage
 from smoothscore.geometry.curve import Curve
 from smoothscore.geometry.danger import DangerZone, danger_zone
 from smoothscore.geometry.deduplication import Deduplication, deduplicate
-from smoothscore.geometry.diagnosis import Diagnosis, diagnose
+from smoothscore.geometry.diagnosing import diagnose
+from smoothscore.geometry.diagnosis import Diagnosis
 from smoothscore.geometry.expansiveness import (
     ExpansionPairs,
     conditional_expansion,
     expansion_pairs,
     expansion_ratio,
+    local_expansion,
     unconditional_expansion,
 )
 from smoothscore.geometry.far_field import FarField, far_field, unexplained_variance
@@ -50,6 +52,7 @@ __all__ = [
     "expansion_ratio",
     "far_field",
     "forecast",
+    "local_expansion",
     "near_duplicates",
     "own_weight",
     "posterior_weight",

@@ -24,20 +24,20 @@ from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array, Curve, Levels, Replicates, as_levels
+from smoothscore.geometry.frontier import largest_logits
 from smoothscore.geometry.pairs import (
     BLOCK_VALUES,
     NoisedPairs,
     Points,
     choose,
     draw_noises,
-    max_plus,
     row_blocks,
 )
 from smoothscore.geometry.shells import OverlapTable, Shell
 
 __all__ = ["Coverage", "coverage", "shell_coverage"]
 
-COST = 20  # a pair alone costs about so many times what it costs in the search for a maximum
+COST = 100  # a pair alone costs about so many times what its share in the search for the nearest costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ def coverage(
         InputError: no images, another shape than the training images, values or levels that are not finite, a
             single training image without held-out images.
 
-    Cost: 2 N d (I + K) operations, then at most N I K a level. Memory: L I K numbers and less than 1 GB.
+    Cost: 2 N d (I + K) operations, then about N I K for all levels together and, where few pairs of images matter,
+    those pairs at each level. Memory: L I K numbers and less than 1 GB.
     """
     levels = as_levels(sigmas)
     centers = Points(train)
@@ -116,8 +117,16 @@ def coverage(
             distances = pairs.squares.sqrt().numpy()
             few = min(8, len(centers)) - 1
             near = np.sort(np.partition(distances, few, axis=1)[:, : few + 1], axis=1)
+            counts = np.array([int((critical < sigma).sum()) for sigma in levels.tolist()])
+            many = COST * counts >= critical.numel()
+            nearest = dict(zip(np.flatnonzero(many), largest_logits(pairs, levels[many]), strict=True))
             for level, sigma in enumerate(levels.tolist()):
-                covered[level, rows] = _covered(pairs, sigma, radii, shell, critical < sigma)
+                if many[level]:
+                    found = _covered_by_nearest(pairs, sigma, radii, shell, torch.from_numpy(nearest[level]))
+                else:
+                    matters = torch.nonzero(critical < sigma, as_tuple=True)
+                    found = _covered_one_by_one(pairs, sigma, radii, shell, *matters)
+                covered[level, rows] = found
                 low, high = _bounds(near, distances, sigma, shell)
                 lower[level] += low / len(chosen)
                 upper[level] += high / len(chosen)
@@ -156,18 +165,15 @@ def _bounds(near: Array, distances: Array, sigma: float, shell: Shell) -> tuple[
     return float(both(near[:, 0] / sigma).sum()), float(total.sum())
 
 
-def _covered(pairs: NoisedPairs, sigma: float, radii: Tensor, shell: Shell, matters: Tensor) -> Array:
-    """1 where some center's distance lies within the shell, for every point and noise."""
-    if COST * int(matters.sum()) < matters.numel():
-        return _covered_one_by_one(pairs, sigma, radii, shell, *torch.nonzero(matters, as_tuple=True))
-    left, right, shift = pairs.split(sigma)
-    needed = (radii - shell.outer**2) / 2 - shift
-    nearest = radii - 2 * (max_plus(left, right, needed - 1) + shift)
-    covered = (nearest <= shell.outer**2) & (nearest >= shell.inner**2)
+def _covered_by_nearest(pairs: NoisedPairs, sigma: float, radii: Tensor, shell: Shell, largest: Tensor) -> Array:
+    """1 where some center's distance lies within the shell, for every point and noise, from the largest ``ell``."""
+    nearest = radii - 2 * largest
+    covered = _inside(nearest, shell)
     too_near = torch.nonzero(nearest < shell.inner**2)  # another center may still be at the right distance
-    for part in torch.split(too_near, max(1, BLOCK_VALUES // left.shape[1])):
+    for part in torch.split(too_near, max(1, BLOCK_VALUES // pairs.squares.shape[1])):
         i, k = part.unbind(1)
-        squares = radii[k, None] - 2 * (left[i] + right[k] + shift[i, k, None])
+        inner = (pairs.center_noise[:, k].T - pairs.point_noise[i, k, None]) / sigma
+        squares = radii[k, None] - 2 * (inner - pairs.squares[i] / (2 * sigma**2))
         covered[i, k] = _inside(squares, shell).any(1)
     return covered.double().numpy()
 

@@ -26,7 +26,7 @@ __all__ = ["Deduplication", "deduplicate"]
 LISTED = 10
 REMOVED = "Images of which an equal or near duplicate stands before them in the set; that one is kept."
 EQUAL = "Groups of images that agree in every pixel."
-NEAR = "Groups of images much closer to each other than their surroundings explain, also mirrored or slightly shifted."
+NEAR = "Groups of images much closer to each other than their surroundings explain, also mirrored, shifted or brighter."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,7 +117,7 @@ def deduplicate(
     encoder: str = "pixel",
     alpha: float = 0.05,
     mirror: bool = True,
-    shift: int = 1,
+    shift: int | None = None,
 ) -> Deduplication:
     """Find the images that repeat others.
 
@@ -127,7 +127,7 @@ def deduplicate(
         encoder: where these are near: "pixel", or another encoder, whose groups are added to those between pixels.
         alpha: expected share of false discoveries among images found to be near duplicates.
         mirror: count mirror images.
-        shift: largest shift tried, in pixels each way.
+        shift: largest shift tried, in pixels each way; ``None``: 2, or 1 for images of less than 24 pixels a side.
 
     Raises:
         InputError: as for :func:`~smoothscore.geometry.near_duplicates.near_duplicates`.

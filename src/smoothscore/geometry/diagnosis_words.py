@@ -59,8 +59,11 @@ DEFINITIONS = {
     "Sampling error": (
         "How far the optimal answer would move had other images been drawn: its standard error, relative to the noise."
     ),
-    "Expansiveness": "The factor by which one step of sampling drives two points between two training images apart.",
-    "Largest gain": "The largest eigenvalue of the optimal denoiser's Jacobian; above 1 it enlarges a difference.",
+    "Expansiveness": (
+        "The factor by which one step of sampling drives two points between two training images apart: points at a "
+        "fifth of the noise level, and points ever closer (from the score's Jacobian)."
+    ),
+    "Largest gain": "The largest eigenvalue of the denoiser's Jacobian; above 1 it enlarges a difference.",
     "Memorized": (
         "The share of noisy held-out images that one denoising step turns into a training image: nearest training "
         "image less than a third as far as the second nearest."
@@ -84,7 +87,7 @@ def risk(diagnosis: "Diagnosis") -> tuple[str, float, float] | None:
 
 
 def summary(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
-    """Name and value, a line each."""
+    """Name and value, a line each; with the commands at most 25 lines of a terminal."""
     lines = [("training images", f"{diagnosis.options['training images']:,}")]
     found = risk(diagnosis)
     if found:
@@ -93,22 +96,25 @@ def summary(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
     else:
         lines.append(("risk of copying", "not measured"))
     lines += _zone(diagnosis.zone)
-    lines.append(("one image decides below", crossing(diagnosis.posterior_weight, 0.9)))
+    if diagnosis.zone is None:
+        lines.append(("one image decides below", crossing(diagnosis.posterior_weight, 0.9)))
+        if diagnosis.shell_coverage:
+            lines.append(("new images are reached above", crossing(diagnosis.shell_coverage, 0.9)))
     lines.append(("many images share above", crossing(diagnosis.posterior_weight, 0.1)))
-    if diagnosis.shell_coverage:
-        lines.append(("new images are reached above", crossing(diagnosis.shell_coverage, 0.9)))
     if diagnosis.far_field.start is not None:
         lines.append(("a Gaussian is enough above", f"sigma {diagnosis.far_field.start:.3g}"))
     if diagnosis.model:
-        lines.append(("the score's most memorized level", f"{diagnosis.model.memorized.mean.max():.1%} copies"))
+        lines.append(
+            ("copies at the worst level", f"{diagnosis.model.memorized.mean.max():.1%} of the score's answers")
+        )
     if diagnosis.forecast:
         lines.append(("danger zone closes", "; ".join(closing(diagnosis.forecast))))
-    repeated = sum(len(group) - 1 for group in diagnosis.duplicates)
-    lines.append(("repeated training images", f"{repeated:,}"))
+    if not diagnosis.duplicates:  # else there is a warning
+        lines.append(("repeated training images", "none"))
     if diagnosis.near is not None:
         lines.append(("groups of near duplicates", f"{len(diagnosis.near):,}"))
     lines += [("warning", alert) for alert in diagnosis.alerts]
-    return lines + [("note", note) for note in diagnosis.notes]
+    return lines + [("note", note) for note in diagnosis.notes[: max(1 - len(diagnosis.alerts), 0)]]  # the page has all
 
 
 def _zone(zone: DangerZone | None) -> list[tuple[str, str]]:

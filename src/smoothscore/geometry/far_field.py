@@ -26,7 +26,7 @@ from smoothscore.geometry.curve import Array, Curve, Levels, as_levels
 from smoothscore.geometry.pairs import NoisedPairs, Points, choose, own_generator
 from smoothscore.scores import GaussianScore, Score
 
-__all__ = ["FarField", "far_field", "images_at", "noised", "unexplained_variance"]
+__all__ = ["FarField", "far_field", "images_at", "noised", "unexplained_share", "unexplained_variance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,28 +69,46 @@ def far_field(train: Tensor | ImageSet, sigmas: Levels, seed: int = 0, points: i
     spectrum = np.sort(gaussian.variances.numpy())[::-1].copy()
     directions = (spectrum / (spectrum + levels[:, None] ** 2)).sum(1)
     clean, noise = noised(train, points, seed)
+    center, pure = (
+        (part.double().flatten(1) - by) @ gaussian.directions for part, by in ((clean, gaussian.mean), (noise, 0))
+    )
+    outside = (noise.double().flatten(1).square().sum(1) - pure.square().sum(1)).clamp_(min=0)
     parts = []
-    for sigma, optimal in zip(levels.tolist(), _optimal(train, clean, noise, levels), strict=True):
-        x = clean + sigma * noise
-        parts.append(_unexplained(optimal, gaussian.denoise(x, sigma), x))
+    for sigma, optimal in zip(levels.tolist(), _optimal(train, gaussian, clean, noise, levels), strict=True):
+        x = center + sigma * pure
+        answer = gaussian.variances / (gaussian.variances + sigma**2) * x
+        missed, whole = (optimal - answer).square().sum(1), (optimal - x).square().sum(1) + sigma**2 * outside
+        parts.append(_share(missed, whole))
     unexplained = Curve(levels, *np.array(parts).T)
     return FarField(unexplained, _start(unexplained, 0.01), directions, spectrum, gaussian)
 
 
-def _optimal(train: Tensor | ImageSet, clean: Tensor, noise: Tensor, levels: Array) -> Iterator[Tensor]:
-    """The empirical denoiser's answers to ``clean + sigma * noise``, level by level; distances are taken once."""
+def _optimal(
+    train: Tensor | ImageSet, gaussian: GaussianScore, clean: Tensor, noise: Tensor, levels: Array
+) -> Iterator[Tensor]:
+    """The empirical denoiser's answers to ``clean + sigma * noise``, level by level, in the Gaussian's coordinates.
+
+    All training images lie in the span of the Gaussian's directions. Distances are taken once.
+    """
     centers = Points(train)
     points = Points(clean, like=centers).rows(slice(0, len(clean)))
     pairs = NoisedPairs.build(points, centers, noise.flatten(1).double())
     own_noise = pairs.center_noise.T - pairs.point_noise.diagonal()[:, None]
+    mean, axes = gaussian.mean.float(), gaussian.directions.float()
+    few = len(centers) <= centers.dim
+    images = (images_at(train, torch.arange(len(centers))).flatten(1) - mean) @ axes if few else None
     with progress.task("far field", total=len(levels)) as advance:
         for sigma in levels.tolist():
             weights = torch.softmax(own_noise / sigma - pairs.squares / (2 * sigma**2), dim=1)
             matter = torch.nonzero(weights.amax(0) > 1e-9 / len(centers)).squeeze(1)
-            answer = torch.zeros(clean.shape, dtype=torch.float32).flatten(1)
-            for index in torch.split(matter, 1024):
-                answer += weights[:, index].float() @ images_at(train, index).flatten(1)
-            yield answer.reshape(clean.shape)
+            if images is not None:
+                answer = weights[:, matter].float() @ images[matter]
+            else:
+                answer = torch.zeros(len(clean), centers.dim)
+                for index in torch.split(matter, 1024):
+                    answer += weights[:, index].float() @ (images_at(train, index).flatten(1) - mean)
+                answer = answer @ axes
+            yield answer.double()
             advance(1)
 
 
@@ -108,17 +126,21 @@ def unexplained_variance(
     with progress.task("unexplained variance", total=len(levels)) as advance:
         for level, sigma in enumerate(levels.tolist()):
             x = clean + sigma * noise
-            ratio[level], error[level] = _unexplained(score.denoise(x, sigma), reference.denoise(x, sigma), x)
+            ratio[level], error[level] = unexplained_share(score.denoise(x, sigma), reference.denoise(x, sigma), x)
             advance(1)
     return Curve(levels, ratio, error)
 
 
-def _unexplained(answer: Tensor, reference: Tensor, x: Tensor) -> tuple[float, float]:
-    """The fraction at one level and its standard error, from the two denoisers' answers to ``x``."""
+def unexplained_share(answer: Tensor, reference: Tensor, x: Tensor) -> tuple[float, float]:
+    """The fraction at one level and its standard error, from the two denoisers' answers to ``x`` (n, *shape)."""
     answer, reference, x = (part.double().flatten(1) for part in (answer, reference, x))
-    missed, whole = (answer - reference).square().sum(1), (answer - x).square().sum(1)
+    return _share((answer - reference).square().sum(1), (answer - x).square().sum(1))
+
+
+def _share(missed: Tensor, whole: Tensor) -> tuple[float, float]:
+    """Ratio of the means of two (n,) squares and its standard error."""
     ratio = missed.mean() / whole.mean()
-    error = (missed - ratio * whole).std(correction=0) / whole.mean() / len(x) ** 0.5
+    error = (missed - ratio * whole).std(correction=0) / whole.mean() / len(whole) ** 0.5
     return float(ratio), float(error)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import Tensor
 
 from smoothscore import progress
@@ -98,6 +97,8 @@ def forecast(
 
 def _crossing(x: Array, y: Array) -> tuple[float, tuple[float, float]]:
     """``exp`` of where the fitted line reaches 0, and of Fieller's 95 % interval for that."""
+    from scipy.special import stdtrit
+
     center = x - x.mean()
     spread = (center**2).sum()
     slope = float((center * y).sum() / spread)

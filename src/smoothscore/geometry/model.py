@@ -6,7 +6,8 @@ At every level, on noised training images and on noised held-out images X (:math
 - the share of held-out images that one denoising step turns into a training image: nearest training image less than
   ``ratio`` times as far from D(x) as the second nearest ("Two calm ends and the wild middle", Sec. 3; each
   distinct training image counts once);
-- the factor by which one step drives two points between two training images apart (expansiveness);
+- its stability: how far one step drives points between two training images apart, and the largest eigenvalue of its
+  denoiser's Jacobian, by Jacobian-vector products (:mod:`smoothscore.geometry.stability`);
 - the cosine of the score with the empirical score, and the fractions of its variance that the empirical and the
   Gaussian score leave unexplained ("Gaussian score approximation", eq. 28).
 """
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import progress
@@ -24,7 +24,7 @@ from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array, Curve, Levels, as_levels
 from smoothscore.geometry.duplicates import first_of_each
 from smoothscore.geometry.far_field import noised
-from smoothscore.geometry.stability import expansion_curve
+from smoothscore.geometry.stability import Stability, stability
 from smoothscore.neighbors import nearest
 from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 
@@ -44,7 +44,7 @@ class ModelLevels:
         cosine: mean cosine of the score with the empirical score of the training set, at held-out images.
         unexplained_by_empirical: fraction of the score's variance that the empirical score leaves unexplained.
         unexplained_by_gaussian: the same for the Gaussian score.
-        expansion: mean expansiveness between pairs of training images.
+        stability: expansiveness and Jacobian spectra.
     """
 
     train_error: Curve
@@ -54,7 +54,7 @@ class ModelLevels:
     cosine: Curve
     unexplained_by_empirical: Curve
     unexplained_by_gaussian: Curve
-    expansion: Curve
+    stability: Stability
 
 
 def examine(
@@ -81,7 +81,8 @@ def examine(
         InputError: fewer than two different training images, or levels that are not positive.
 
     Cost: at every level 2 ``points`` evaluations of the score, ``points`` of the empirical and of the
-    Gaussian score, and ``points`` searches for the two nearest training images.
+    Gaussian score, and ``points`` searches for the two nearest training images; and that of
+    :func:`~smoothscore.geometry.stability.stability`.
     """
     levels = as_levels(sigmas)
     clean_train, noise_train = noised(train, points, seed)
@@ -116,8 +117,10 @@ def examine(
     curves = [Curve(levels, column[:, 0], column[:, 1]) for column in table.transpose(1, 0, 2)]
     lower, upper = _wilson(curves[3].mean, points)
     curves[3] = Curve(levels, curves[3].mean, curves[3].stderr, lower, upper)
-    curves.append(expansion_curve(score, train, levels, seed, dtype=torch.float32))
-    return ModelLevels(*curves)
+    stable = stability(train, levels, seed, score=score)
+    assert stable is not None  # there are two different images
+    a, b, c, d, e, f, g = curves
+    return ModelLevels(a, b, c, d, e, f, g, stable)
 
 
 def _mean_square(difference: Tensor) -> Array:
@@ -135,6 +138,8 @@ def _ratio(part: Tensor, whole: Tensor) -> tuple[float, float]:
 
 
 def _wilson(share: Array, count: int) -> tuple[Array, Array]:
+    from scipy.special import ndtri
+
     z = -float(ndtri(0.025))
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

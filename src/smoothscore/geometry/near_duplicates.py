@@ -1,20 +1,9 @@
-r"""Near duplicates: pairs of images much closer than their surroundings explain.
+r"""Near duplicates: pairs of images much closer than their surroundings, or the set as a whole, explain.
 
-Where images are spread like a Poisson process of some local dimension m, the distances
-:math:`d_1\le\dots\le d_k` from an image to its k nearest others satisfy, whatever m and the density are,
-
-.. math:: \{(d_j/d_k)^m\}_{j<k}\ \text{are ordered uniform numbers},
-
-so the spacings :math:`E_j=j\,m\log(d_{j+1}/d_j)` are independent exponential variables. A gap after the j-th
-neighbor that is too large for the gaps beyond it is therefore tested exactly, with neither m nor a threshold to
-choose:
-
-.. math:: F_j=\frac{E_j}{\frac1n\sum_{i=j+1}^{k-1}E_i}\sim F(2,2n),\quad n=k-1-j,\qquad
-    P(F_j>f)=(1+f/n)^{-n}.
-
-An image's p-value is the smallest over the first few gaps, times their number; the images are then selected by
-Benjamini and Hochberg's rule. Distances are the smallest over mirror images and, between pixels, over small shifts; the
-features of an encoder hardly change with a shift.
+Whether the nearest others of an image are too close is tested on the gaps between their distances
+(:mod:`smoothscore.geometry.gap_tests`); images are then selected by Benjamini and Hochberg's rule. Distances are the
+smallest over mirror images and, between pixels, over small shifts and changes of brightness; the features of an
+encoder hardly change with these.
 """
 
 from dataclasses import dataclass
@@ -32,11 +21,11 @@ from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array
 from smoothscore.geometry.duplicates import first_of_each
 from smoothscore.geometry.far_field import images_at
+from smoothscore.geometry.gap_tests import GAPS, copy_p_values
 from smoothscore.neighbors import nearest
 
-__all__ = ["NearGroup", "gap_p_values", "near_duplicates"]
+__all__ = ["NearGroup", "near_duplicates"]
 
-GAPS = 3  # a near duplicate may have up to two more
 BLOCK = 32  # images whose neighbors are shifted at a time
 
 
@@ -46,7 +35,8 @@ class NearGroup:
 
     Attributes:
         indices: ascending indices of the images.
-        distance: smallest distance within the group over mirror images and shifts; between pixels in [-1, 1] units.
+        distance: smallest distance within the group over mirror images, shifts and brightness; between pixels in
+            [-1, 1] units.
         p_value: smallest p-value of an image of the group.
         space: the encoder whose vectors are near, "pixel" for the images themselves.
     """
@@ -62,29 +52,31 @@ def near_duplicates(
     alpha: float = 0.05,
     neighbors: int = 20,
     mirror: bool = True,
-    shift: int = 1,
+    shift: int | None = None,
     encoder: str = "pixel",
 ) -> list[NearGroup]:
     """Groups of near duplicates, the closest first.
 
     Args:
         images: (N, C, H, W) tensor in [-1, 1], or an ImageSet. Exact duplicates count once: the first stands for all.
-        alpha: expected share of false discoveries among the selected images, if images are spread evenly enough
-            for their ``neighbors`` nearest to tell the local density.
-        neighbors: number k of nearest images that tell it.
+        alpha: expected share of false discoveries among the selected images, if the assumptions of
+            :mod:`~smoothscore.geometry.gap_tests` hold.
+        neighbors: number k of nearest images that tell the local density.
         mirror: compare mirror images too.
-        shift: largest shift tried, in pixels each way; distances then leave out a margin that wide. With another
-            encoder than "pixel" none is tried.
+        shift: largest shift tried, in pixels each way; distances then leave out a margin that wide. ``None``: 2, or 1
+            for images of less than 24 pixels a side. With another encoder than "pixel" none is tried.
         encoder: where images are near, "pixel" or any other of :func:`smoothscore.encoders.encoder`.
 
     Raises:
         InputError: the images are not (C, H, W), or smaller than the shifts; ``alpha`` or ``neighbors`` is out of
             range; the encoder cannot be had.
 
-    Cost: one search for the ``neighbors`` nearest images, two with ``mirror``, and N k (2 shift + 1)^2 d
+    Cost: one search for the ``neighbors`` nearest images, two with ``mirror``, and 2 N k (2 shift + 1)^2 d
     operations in float32. With fewer than 8 different images nothing can be told and no group is returned.
     """
     shape = images.shape[1:] if isinstance(images, Tensor) else images.shape
+    if shift is None:
+        shift = 2 if len(shape) == 3 and min(shape[1:]) >= 24 else 1
     if len(shape) != 3 or min(shape[1:]) <= 2 * shift:
         raise InputError(f"near duplicates need images (C, H, W) larger than twice shift={shift}, not {tuple(shape)}.")
     if not 0 < alpha < 1 or neighbors < GAPS + 3:
@@ -97,7 +89,7 @@ def near_duplicates(
         distances, partners = _nearest_transformed(images[first], count, mirror, shift)
     else:
         distances, partners = _nearest_features(images[first], count, mirror, encoder)
-    p_values, sizes = gap_p_values(distances)
+    p_values, sizes = copy_p_values(distances)
     selected = _benjamini_hochberg(p_values, alpha)
     leader = np.arange(len(first))
     for i in selected:
@@ -113,26 +105,6 @@ def near_duplicates(
             )
         )
     return sorted(groups, key=lambda group: (group.distance, group.indices))
-
-
-def gap_p_values(distances: Array) -> tuple[Array, NDArray[np.int64]]:
-    """For ascending distances (N, k), the p-value of the most surprising of the first gaps and where it lies.
-
-    The second array counts the neighbors before that gap.
-    """
-    logs = np.log(np.maximum(distances, np.finfo(np.float64).tiny))
-    count = distances.shape[1]
-    spacings = np.arange(1, count) * np.diff(logs, axis=1)
-    gaps = min(GAPS, count - 2)
-    p_values = np.empty((gaps, len(distances)))
-    for gap in range(gaps):
-        rest = count - 2 - gap
-        beyond = spacings[:, gap + 1 :].mean(1)
-        with np.errstate(divide="ignore"):  # neighbors all equally far beyond the gap: any gap is infinitely large
-            ratio = np.divide(spacings[:, gap], beyond, out=np.zeros(len(beyond)), where=spacings[:, gap] > 0)
-        p_values[gap] = (1 + ratio / rest) ** -rest
-    best = p_values.argmin(0)
-    return np.minimum(gaps * p_values.min(0), 1.0), best + 1
 
 
 def _benjamini_hochberg(p_values: Array, alpha: float) -> NDArray[np.int64]:
@@ -202,19 +174,27 @@ def _mirrored(images: Tensor | ImageSet) -> Tensor | ImageSet:
 def _shifted_distances(
     images: Tensor | ImageSet, rows: NDArray[np.int64], tried: NDArray[np.int64], mirror: bool, shift: int
 ) -> Array:
-    """Distances (rows, tried) between the inner parts of images, the smallest over shifts and mirror images."""
+    """Distances (rows, tried) between the inner parts of images, the smallest over shifts, brightness and mirrors."""
     others, place = np.unique(tried, return_inverse=True)
     pool, base = (images_at(images, torch.from_numpy(part)) for part in (others, rows))
-    index = torch.from_numpy(place.reshape(tried.shape))
     _, _, height, width = base.shape
-    inner = base[:, :, shift : height - shift, shift : width - shift]
-    sides = torch.stack([inner, inner.flip(-1)] if mirror else [inner], dim=1).flatten(2)
-    norms = sides.square().sum(2)[:, None]
-    best = torch.full(tried.shape, torch.inf)
-    for down in range(2 * shift + 1):
-        for right in range(2 * shift + 1):
-            moved = pool[:, :, down : height - 2 * shift + down, right : width - 2 * shift + right].flatten(1)
-            inner_products = torch.bmm(moved[index], sides.transpose(1, 2))
-            squares = moved.square().sum(1)[index][:, :, None] - 2 * inner_products + norms
-            best = torch.minimum(best, squares.amin(2))
-    return best.clamp(min=0).double().sqrt().numpy()
+    size, across = height - 2 * shift, width - 2 * shift
+    inner = _centered(pool[:, :, shift : height - shift, shift : width - shift])
+    near, norms = (part[torch.from_numpy(place.reshape(tried.shape))] for part in (inner, inner.square().sum(1)))
+    moved = torch.stack(
+        [
+            _centered(version[:, :, down : down + size, right : right + across])
+            for version in ([base, base.flip(-1)] if mirror else [base])
+            for down in range(2 * shift + 1)
+            for right in range(2 * shift + 1)
+        ],
+        dim=1,
+    )
+    squares = norms[:, :, None] - 2 * torch.bmm(near, moved.transpose(1, 2)) + moved.square().sum(2)[:, None]
+    return squares.amin(2).clamp(min=0).double().sqrt().numpy()
+
+
+def _centered(images: Tensor) -> Tensor:
+    """Rows whose mean is 0, so that no change of brightness brings two of them closer."""
+    rows = images.flatten(1)
+    return rows - rows.mean(1, keepdim=True)

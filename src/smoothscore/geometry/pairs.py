@@ -11,10 +11,9 @@ the :math:`\ell_{ijk}` are the log weights of the posterior, and :math:`\ell=0` 
 point itself.
 
 Because :math:`\ell` splits into a part of (i, j) and a part of (k, j), sums over centers are matrix
-products, :math:`\sum_j e^{\ell_{ijk}}\propto\sum_j e^{-\|x_i-y_j\|^2/2\sigma^2}\,e^{z_k\cdot y_j/\sigma}`,
-and maxima over centers are products in the (max, +) algebra. Below its *critical* level,
-which follows from :math:`\max_k|z_k\cdot(y_j-x_i)|`, a pair does not matter for any noise; where few pairs
-matter they are evaluated one by one instead.
+products, :math:`\sum_j e^{\ell_{ijk}}\propto\sum_j e^{-\|x_i-y_j\|^2/2\sigma^2}\,e^{z_k\cdot y_j/\sigma}`.
+Below its *critical* level, which follows from :math:`\max_k|z_k\cdot(y_j-x_i)|`, a pair does not matter for
+any noise; where few pairs matter they are evaluated one by one instead.
 """
 
 from dataclasses import dataclass
@@ -27,10 +26,9 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 
-__all__ = ["NoisedPairs", "Points", "choose", "draw_noises", "max_plus", "own_generator", "row_blocks"]
+__all__ = ["NoisedPairs", "Points", "choose", "draw_noises", "own_generator", "row_blocks"]
 
 BLOCK_VALUES = 2**24  # float64 values of one point-by-center array
-TILE = 4, 1024  # points and centers whose sums with all noises stay in the cache
 
 
 class Points:
@@ -121,22 +119,6 @@ def row_blocks(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     return [*blocks, (first, len(counts))]
 
 
-def max_plus(left: Tensor, right: Tensor, known: Tensor) -> Tensor:
-    """``max(known[i, k], max_j left[i, j] + right[k, j])`` as (I, K), for left (I, N) and right (K, N)."""
-    best = known.clone()
-    rows, columns = TILE
-    sums = right.new_empty(rows, len(right), min(columns, right.shape[1]))
-    for first in range(0, right.shape[1], columns):
-        others = right[:, first : first + columns]
-        mine = left[:, first : first + columns]
-        for start in range(0, len(left), rows):
-            part = mine[start : start + rows, None]
-            held = sums[: len(part), :, : others.shape[1]]
-            there = best[start : start + rows]
-            torch.maximum(there, torch.add(part, others, out=held).amax(2), out=there)
-    return best
-
-
 @dataclass(frozen=True, eq=False)
 class NoisedPairs:
     """One block of points with all centers and noises, ready for any noise level.
@@ -181,8 +163,11 @@ class NoisedPairs:
         inner = self.center_noise[columns] - self.point_noise[rows]
         return inner.div_(sigma).sub_(self.squares[rows, columns, None] / (2 * sigma**2))
 
+    def shift(self, sigma: float) -> Tensor:
+        """(I, K) what :meth:`split` leaves out of left and right; no ``ell`` is above it."""
+        return (self.center_noise.amax(0) - self.point_noise) / sigma
+
     def split(self, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
         """``ell[i, k, j] = left[i, j] + right[k, j] + shift[i, k]``, with no value of left or right above 0."""
-        left, right = self.squares / (-2 * sigma**2), self.center_noise.T / sigma
-        top = right.amax(1)
-        return left, (right - top[:, None]).contiguous(), top - self.point_noise / sigma
+        right = (self.center_noise - self.center_noise.amax(0)).T.contiguous().div_(sigma)
+        return self.squares / (-2 * sigma**2), right, self.shift(sigma)

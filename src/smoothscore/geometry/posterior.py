@@ -18,20 +18,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array, Curve, Levels, Replicates, as_levels
+from smoothscore.geometry.frontier import largest_logits
 from smoothscore.geometry.pairs import (
     BLOCK_VALUES,
     NoisedPairs,
     Points,
     choose,
     draw_noises,
-    max_plus,
     row_blocks,
 )
 
@@ -39,7 +38,7 @@ __all__ = ["Concentration", "concentration", "own_weight", "posterior_weight", "
 
 LEFT_OUT = 1e-12  # largest share of a posterior's mass that may be left out
 DEEPEST = 300.0  # nats: exp(-DEEPEST) squared is still a normal float64
-COST = 20  # a pair alone costs about so many times what it costs within a matrix product
+COST = 40  # a pair alone costs about so many times what it costs within a matrix product
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +93,14 @@ def concentration(
             pairs.squares[torch.arange(len(index)), index] = 0.0
             # every own center has ell = 0, so each posterior's normalizer is at least 1
             critical = pairs.critical(math.log(LEFT_OUT / total))
+            alone = np.array([_alone(pairs, sigma, critical < sigma) for sigma in levels.tolist()])
+            largest = dict(zip(np.flatnonzero(~alone), largest_logits(pairs, levels[~alone]), strict=True))
             for level, sigma in enumerate(levels.tolist()):
-                values[:, level, rows] = _weights(pairs, sigma, critical < sigma)
+                if alone[level]:
+                    found = _weights_one_by_one(pairs, sigma, *torch.nonzero(critical < sigma, as_tuple=True))
+                else:
+                    found = _weights_by_products(*pairs.split(sigma), torch.from_numpy(largest[level]))
+                values[:, level, rows] = found
                 advance(len(index))
     return Concentration(chosen, *(Replicates(levels, part, population=total) for part in values))
 
@@ -120,32 +125,26 @@ def own_weight(
     return concentration(train, sigmas, seed, noises, images).own.curve()
 
 
-def _weights(pairs: NoisedPairs, sigma: float, matters: Tensor) -> Array:
-    """Largest weight, own weight and effective number: (3, I, K)."""
-    parts = pairs.split(sigma)
-    if float(parts[2].max()) > DEEPEST or COST * int(matters.sum()) < matters.numel():
-        return _weights_one_by_one(pairs, sigma, *torch.nonzero(matters, as_tuple=True))
-    return _weights_by_products(*parts)
+def _alone(pairs: NoisedPairs, sigma: float, matters: Tensor) -> bool:
+    """Whether the pairs that matter are better evaluated one by one than all of them by products."""
+    return COST * int(matters.sum()) < matters.numel() or float(pairs.shift(sigma).max()) > DEEPEST
 
 
-def _weights_by_products(left: Tensor, right: Tensor, shift: Tensor) -> Array:
-    """All centers, by matrix products; ``shift`` is at most DEEPEST."""
+def _weights_by_products(left: Tensor, right: Tensor, shift: Tensor, largest: Tensor) -> Array:
+    """Largest weight, own weight and effective number, (3, I, K), of all centers; ``shift`` is at most DEEPEST."""
     floor = -DEEPEST - 40
     left, right = left.clamp_(min=floor), right.clamp_(min=floor)
     left_weight, right_weight = left.exp(), right.exp()
-    normalizer = left_weight @ right_weight.T
-    own = (-shift).exp_().div_(normalizer)
-    largest = own.clone()
-    unsure = torch.nonzero((own < 0.5).any(1)).squeeze(1)
-    others = left[unsure].masked_fill_(left[unsure] == 0, -torch.inf)  # equal images have the weight of their own
-    largest[unsure] = max_plus(others, right, -shift[unsure]).exp_() / normalizer[unsure]
-    mean = (left_weight @ right.mul_(right_weight).T).add_(left_weight.mul_(left) @ right_weight.T)
+    sums = left_weight @ torch.cat((right_weight, right.mul_(right_weight))).T
+    normalizer, mean = sums.tensor_split(2, dim=1)
+    mean += left_weight.mul_(left) @ right_weight.T
     effective = mean.div_(normalizer).neg_().exp_().mul_(normalizer)
-    return torch.stack((largest, own, effective)).numpy()
+    own = torch.exp(-shift).div_(normalizer)
+    return torch.stack((torch.exp(largest - shift).div_(normalizer), own, effective)).numpy()
 
 
 def _weights_one_by_one(pairs: NoisedPairs, sigma: float, rows: Tensor, columns: Tensor) -> Array:
-    """Only the given pairs, each point's own center among them, one by one."""
+    """The same of only the given pairs, each point's own center among them, one by one."""
     points, noises = pairs.point_noise.shape
     counts = torch.bincount(rows, minlength=points).numpy()
     result = np.empty((3, points, noises))
@@ -187,6 +186,8 @@ def weight_thresholds(train: Tensor | ImageSet, p: float = 0.95, delta: float = 
     total = len(centers)
     if total < 2:
         raise InputError("a threshold needs at least two training images; there is one.")
+    from scipy.special import ndtri
+
     if not 1 / total < p < 1:
         raise InputError(f"p is {p}; with {total} images take a weight between 1/{total} and 1.")
     if not 0 < delta < 1:

@@ -28,8 +28,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
-from scipy.special import chdtr, gammainc, gammaincc
 
 from smoothscore.errors import InputError
 
@@ -73,6 +71,8 @@ class Shell:
     @property
     def mass(self) -> float:
         """Share of the noise inside the shell, exactly (chi distribution)."""
+        from scipy.special import chdtr
+
         return float(chdtr(self.dim, self.outer**2) - chdtr(self.dim, self.inner**2))
 
     def contains(self, distance: ArrayLike, sigma: ArrayLike) -> NDArray[np.bool_]:
@@ -127,6 +127,8 @@ class OverlapTable:
     """The overlap as a spline in the separation, for millions of values; absolute error below 1e-6."""
 
     def __init__(self, shell: Shell, own_shell: bool) -> None:
+        from scipy.interpolate import CubicSpline
+
         # beyond this the noise would have to be nine standard deviations short of the other shell
         self.end = math.sqrt((shell.outer + 9) ** 2 - shell.dim)
         grid = np.linspace(0, self.end, 400)
@@ -151,6 +153,8 @@ def _check_dim(dim: int) -> None:
 
 def _chi2_between(low: Array, high: Array, dim: int) -> Array:
     """``P(low < chi2 < high)`` with ``dim`` degrees of freedom, without cancellation; 0 if high < low."""
+    from scipy.special import gammainc, gammaincc
+
     shape, low, high = dim / 2, np.maximum(low, 0) / 2, np.maximum(high, 0) / 2
     upper = low > shape
     value = np.empty_like(low)

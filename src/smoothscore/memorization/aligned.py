@@ -1,74 +1,51 @@
 """Matching that tolerates mirror images, shifts, crops and changes of brightness and contrast.
 
-Images are reduced to at most 32 pixels a side. The distance between two windows of the same size, with c the
-correlation of their values, is
-
-    a = sqrt(2 - 2 c),
-
-the Euclidean distance after both are brought to mean 0 and norm 1: brightness and contrast drop out. A sample, or its
-mirror image, is compared with every training image through windows: its center with the windows of that size at all
-shifts of up to 3 of 32 pixels, and the whole sample, made smaller, with the windows of three sizes it may be a
-magnified crop of. The smallest a counts.
-
-All that for every pair would take hours. So each training image is first known by nine windows averaged to 8 x 8
-values and projected on 32 directions; the best by these correlations are compared in full. What the first look misses
+The distance between two images is that of the best window, see :mod:`smoothscore.memorization.windows`. For every
+pair it would take hours. So each training image is first known by five windows, the center and four moved two of 32
+pixels, averaged to 8 x 8 values and projected on 32 directions; the training images of the best correlations with a
+sample and its mirror image are compared in full. The directions are those along which images differ most from each
+other, compared with how much they differ from themselves when moved by a pixel or magnified. What the first look misses
 is lost, for samples and held-out images alike, so p-values stay valid.
+
+Images are reduced to at most 32 pixels a side.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate, normalize
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
 from smoothscore import progress
 from smoothscore.data import ImageSet
-from smoothscore.memorization.copies import Matches
+from smoothscore.memorization.copies import Matches, at
 from smoothscore.memorization.protocol import CANDIDATES, REFINED
+from smoothscore.memorization.sharing import shared
+from smoothscore.memorization.windows import CROPS, LARGEST, Template, best_windows, templates, unit
 
-__all__ = ["SMALLEST", "AlignedTest", "can_align"]
+__all__ = ["AlignedTest", "can_align"]
 
 Integers = NDArray[np.int64]
 Images = ImageSet | Tensor
 
 SMALLEST = 8  # pixels a side that can be aligned
-LARGEST = 32
-CROPS = (28, 26, 24)  # of 32 pixels a side: what a magnified sample may have been cut to
 CELLS = 8
-CHUNK = 4096
 DIRECTIONS = 32
-BLOCK = 128
+NOISE = 1.0  # variance that images may differ by anyhow, in that of moved ones
 FITTED = 4096  # images that the directions are found from
+BLOCK = 128  # samples at once
+READ = 2048  # training images at once
+CHUNK = 128  # training images whose correlations stay in the processor's cache
+GROUP = 16  # of them that the best is taken of
+SCRATCH = 2**24  # correlations held at once
 
 
 def can_align(shape: tuple[int, ...]) -> bool:
     """Whether samples of this shape are images large enough to be shifted."""
     return len(shape) == 3 and min(shape[1:]) >= SMALLEST
-
-
-@dataclass(frozen=True)
-class _Template:
-    """A way to look for a sample inside a training image: windows of height x width at steps from the corner."""
-
-    height: int
-    width: int
-    whole: bool  # the whole sample made smaller, or its center
-
-    def of(self, images: Tensor, down: int = 0, right: int = 0) -> Tensor:
-        """What is looked for; the center ``down`` and ``right`` pixels off the middle."""
-        if self.whole:
-            return interpolate(images, (self.height, self.width), mode="bilinear", antialias=True)
-        top, left = (images.shape[2] - self.height) // 2 + down, (images.shape[3] - self.width) // 2 + right
-        return images[:, :, top : top + self.height, left : left + self.width]
-
-    @property
-    def phases(self) -> list[tuple[int, int]]:
-        """Where it is looked for at half the resolution, so that odd shifts fit, too."""
-        return [(0, 0)] if self.whole else [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 class AlignedTest:
@@ -77,6 +54,8 @@ class AlignedTest:
     Args:
         train: the training images, (C, H, W).
         first: indices of the distinct ones.
+
+    Memory: 320 bytes a training image, and some 100 MB.
     """
 
     name = "aligned"
@@ -85,19 +64,21 @@ class AlignedTest:
         self.first = first
         self._train = train
         height, width = _small(train, first[:1]).shape[2:]
-        down, right = (max(1, round(side * 3 / 32)) for side in (height, width))
-        inner = (height - 2 * down, width - 2 * right)
-        crops = ((round(height * side / LARGEST), round(width * side / LARGEST)) for side in CROPS)
-        self._templates = (_Template(*inner, False), *(_Template(*size, True) for size in crops))
-        self._windows = list(product((down, 0, 2 * down), (right, 0, 2 * right)))  # the middle one first
-        self._inner = inner
-        some = first[np.unique(np.linspace(0, len(first) - 1, min(FITTED, len(first))).astype(np.int64))]
-        rough = self._rough(_small(train, some), (down, right))
-        self._directions = torch.linalg.svd(rough, full_matrices=False)[2][:DIRECTIONS].T.contiguous()
+        self._ways = templates(height, width)
+        center = self._ways[0]
+        self._middle = ((height - center.height) // 2, (width - center.width) // 2)
+        steps = (max(1, round(2 / 3 * side)) for side in self._middle)
+        down, right = (sorted({max(0, at - step), at + step}) for at, step in zip(self._middle, steps, strict=True))
+        self._corners = [self._middle, *product(down, right)]
+        self._inner = Template(center.height, center.width, whole=True)
+        self._directions = self._fit()
         self._bank = self._describe()
 
     def __call__(self, images: Images) -> Matches:
-        """The training images nearest in this sense, nearest first; see :class:`Matches`."""
+        """The training images nearest in this sense, nearest first; see :class:`Matches`.
+
+        Images are looked at in blocks of 128, whose float32 sums decide between candidates equally good.
+        """
         return self._match(images, None)
 
     def leave_one_out(self, chosen: Integers) -> Matches:
@@ -106,32 +87,64 @@ class AlignedTest:
 
     def _match(self, images: Images, left_out: Integers | None) -> Matches:
         count = min(CANDIDATES, len(self.first) - (left_out is not None))
-        indices, distances = [], []
-        with progress.task("aligned neighbors", total=len(images)) as advance:
-            for rows in _blocks(len(images)):
-                x = _small(images, rows)
-                near = self._candidates(x, None if left_out is None else left_out[rows], count)
-                near, correlation = self._best(x, near)
-                apart = (2 - 2 * correlation.double().clamp(max=1)).sqrt()
-                order = apart.argsort(dim=1, stable=True)
-                indices.append(near.gather(1, order).numpy())
-                distances.append(apart.gather(1, order).numpy())
-                advance(len(rows))
-        return Matches(self.first[np.concatenate(indices)], np.concatenate(distances))
+        block = max(1, min(BLOCK, SCRATCH // len(self.first)))
+
+        def search(some: Integers) -> tuple[Integers, NDArray[np.float64]]:
+            shape = (len(some), min(REFINED, count))
+            indices, distances, done = np.empty(shape, dtype=np.int64), np.empty(shape), 0
+            with progress.task("aligned neighbors", total=len(some)) as advance:
+                for rows in _blocks(some, block):
+                    found = self._nearest(_small(images, rows), None if left_out is None else left_out[rows], count)
+                    part = slice(done, done := done + len(rows))
+                    indices[part], distances[part] = found
+                    advance(len(rows))
+            return indices, distances
+
+        indices, distances = shared(len(images), block, search)
+        return Matches(self.first[indices], distances)
+
+    def _nearest(self, x: Tensor, left_out: Integers | None, count: int) -> tuple[Tensor, Tensor]:
+        """Numbers of the nearest training images (B, k) of ``count`` candidates, and their distances."""
+        near = self._candidates(x, left_out, count)
+        members, place = np.unique(near.numpy(), return_inverse=True)
+        index = torch.from_numpy(place.reshape(near.shape))
+        which, apart = best_windows(x, _small(self._train, self.first[members]), index, self._ways, min(REFINED, count))
+        order = apart.argsort(dim=1, stable=True)
+        return near.gather(1, which).gather(1, order), apart.gather(1, order)
 
     def _rough(self, images: Tensor, corner: tuple[int, int]) -> Tensor:
         """A window of each image as a unit vector of averages (n, C * 64)."""
         top, left = corner
-        window = images[:, :, top : top + self._inner[0], left : left + self._inner[1]]
-        return _unit(adaptive_avg_pool2d(window, CELLS).flatten(1))
+        window = images[:, :, top : top + self._inner.height, left : left + self._inner.width]
+        return unit(adaptive_avg_pool2d(window, CELLS).flatten(1))
+
+    def _magnified(self, images: Tensor) -> Tensor:
+        """The same of whole images, made smaller."""
+        return unit(adaptive_avg_pool2d(self._inner.of(images), CELLS).flatten(1))
+
+    def _fit(self) -> Tensor:
+        """(C * 64, directions), of the largest ratios of both variances."""
+        some = np.unique(np.linspace(0, len(self.first) - 1, min(FITTED, len(self.first))).astype(np.int64))
+        images = _small(self._train, self.first[some])
+        middle, (top, left) = self._rough(images, self._middle), self._middle
+        moved = [self._rough(images, (top + i, left + j)) for i, j in product((-1, 1), repeat=2)]
+        moved += [self._magnified(_cropped(images, side)) for side in CROPS]
+        apart = (torch.cat(moved) - middle.repeat(len(moved), 1)).double()
+        within = apart.T @ apart / len(apart)
+        within += NOISE * max(float(within.trace()) / len(within), 1e-9) * torch.eye(len(within))
+        between = middle.double().T @ middle.double() / len(middle)
+        back = torch.linalg.inv(torch.linalg.cholesky(within))
+        best = torch.linalg.eigh(back @ between @ back.T).eigenvectors.flip(1)[:, :DIRECTIONS]
+        directions: Tensor = (back.T @ best).float()
+        return directions
 
     def _describe(self) -> Tensor:
-        """(windows, directions, N): what the first look knows of the training images."""
-        bank = torch.empty(len(self._windows), self._directions.shape[1], len(self.first))
-        for rows in _blocks(len(self.first), 2048):
+        """(N, windows, directions) in float16: what the first look knows of the training images."""
+        bank = torch.empty(len(self.first), len(self._corners), self._directions.shape[1], dtype=torch.float16)
+        for rows in _blocks(np.arange(len(self.first)), READ):
             images = _small(self._train, self.first[rows])
-            for window, corner in enumerate(self._windows):
-                bank[window, :, rows] = self._described(self._rough(images, corner)).T
+            for window, corner in enumerate(self._corners):
+                bank[rows, window] = self._described(self._rough(images, corner)).half()
         return bank
 
     def _described(self, rough: Tensor) -> Tensor:
@@ -140,97 +153,35 @@ class AlignedTest:
 
     def _candidates(self, x: Tensor, left_out: Integers | None, k: int) -> Tensor:
         """The k training images (B, k) of highest correlation at the first look."""
-        center, whole = self._templates[0], _Template(*self._inner, True)
-        middle = self._windows[:1]
-        looks = [
-            (self._described(_unit(adaptive_avg_pool2d(template.of(image), CELLS).flatten(1))), windows)
-            for image in (x, x.flip(-1))
-            for template, windows in ((center, self._windows), (whole, middle))
-        ]
-        best = torch.full((len(x), len(self.first)), -torch.inf)
-        for start in range(0, len(self.first), CHUNK):  # a part that stays in the processor's cache
-            bank, part = self._bank[:, :, start : start + CHUNK], best[:, start : start + CHUNK]
-            for rough, windows in looks:
-                for window in range(len(windows)):
-                    torch.maximum(part, rough @ bank[window], out=part)
+        both = torch.cat([x, x.flip(-1)])
+        center, whole = self._described(self._rough(both, self._middle)).T, self._described(self._magnified(both)).T
+        count = len(self.first)
+        best = torch.full((-(-count // GROUP) * GROUP, len(x)), -torch.inf)
+        for start in range(0, count, CHUNK):
+            bank = self._bank[start : start + CHUNK].float()
+            found = (bank.flatten(0, 1) @ center).view(len(bank), -1, 2, len(x)).amax((1, 2))
+            found_whole = (bank[:, 0] @ whole).view(len(bank), 2, len(x)).amax(1)
+            torch.maximum(found, found_whole, out=best[start : start + len(bank)])
         if left_out is not None:
-            best[torch.arange(len(best)), torch.from_numpy(left_out)] = -torch.inf
-        return best.topk(k).indices
-
-    def _best(self, x: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of the candidates (B, k) and their correlations over all windows.
-
-        Windows are first tried at half the resolution, then those within a pixel of each template's best.
-        """
-        members, place = np.unique(near.numpy(), return_inverse=True)
-        pool, index = _small(self._train, self.first[members]), torch.from_numpy(place.reshape(near.shape))
-        half = avg_pool2d(pool, 2)
-        scans = [_scan(half, index, self._halves(x, template)) for template in self._templates]
-        coarse = torch.stack([scan[0] for scan in scans]).amax(0)
-        kept = coarse.topk(min(REFINED, near.shape[1])).indices
-        index = index.gather(1, kept)
-        best = torch.full(index.shape, -1.0)
-        rows = torch.arange(len(x))[:, None]
-        for template, (_, side, down, right) in zip(self._templates, scans, strict=True):
-            mirrored, phase = side.gather(1, kept) % 2, side.gather(1, kept) // 2
-            both = torch.stack([_unit(template.of(image).flatten(1)) for image in (x, x.flip(-1))], 1)
-            unit = both[rows, mirrored]
-            off = torch.tensor(template.phases)[phase]
-            windows = pool.unfold(2, template.height, 1).unfold(3, template.width, 1)
-            for i, j in product((-1, 0, 1), repeat=2):
-                y = (2 * down.gather(1, kept) - off[..., 0] + i).clamp(0, windows.shape[2] - 1)
-                z = (2 * right.gather(1, kept) - off[..., 1] + j).clamp(0, windows.shape[3] - 1)
-                window = _unit(windows[index, :, y, z].flatten(2))
-                best = torch.maximum(best, torch.linalg.vecdot(window, unit))
-        return near.gather(1, kept), best
-
-    def _halves(self, x: Tensor, template: _Template) -> Tensor:
-        """The template at half the resolution (B, 2 * phases, C, h, w), mirrored in every second place."""
-        sides = [template.of(image, *phase) for phase in template.phases for image in (x, x.flip(-1))]
-        return torch.stack([avg_pool2d(side, 2) for side in sides], 1)
+            best[torch.from_numpy(left_out), torch.arange(len(x))] = -torch.inf
+        groups = best.view(-1, GROUP, len(x)).amax(1).T.contiguous().topk(min(k, len(best) // GROUP)).indices
+        members = (groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)
+        chosen = best.T.gather(1, members).topk(k).indices
+        return members.gather(1, chosen)
 
 
-def _scan(pool: Tensor, index: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The best correlation (B, k) of templates (B, s, C, h, w) with all windows of their candidates.
-
-    ``index`` (B, k) are candidates in ``pool``. Beside it, which of the s, and the window's corner.
-    """
-    pool = pool - pool.mean((1, 2, 3), keepdim=True)
-    height, width = sides.shape[3:]
-    unit = _unit(sides.flatten(2)).transpose(1, 2)
-    sizes = _window_norms(pool, height, width)
-    best = torch.full(index.shape, -torch.inf)
-    which, top, left = (torch.zeros(index.shape, dtype=torch.long) for _ in range(3))
-    for down, right in product(range(sizes.shape[1]), range(sizes.shape[2])):
-        window = pool[:, :, down : down + height, right : right + width].flatten(1) / sizes[:, down, right, None]
-        found, side = torch.bmm(window[index], unit).max(2)
-        better = found > best
-        best = torch.where(better, found, best)
-        which = torch.where(better, side, which)
-        top, left = torch.where(better, down, top), torch.where(better, right, left)
-    return best, which, top, left
-
-
-def _unit(values: Tensor) -> Tensor:
-    """The last axis moved to mean 0 and scaled to norm 1; a constant row becomes 0."""
-    values = values - values.mean(-1, keepdim=True)
-    unit: Tensor = values / torch.linalg.vector_norm(values, dim=-1, keepdim=True).clamp(min=1e-6)
-    return unit
-
-
-def _window_norms(images: Tensor, height: int, width: int) -> Tensor:
-    """Norm of every window (n, down, right) after its mean is taken away."""
-    count = images.shape[1] * height * width
-    mean, square = (
-        avg_pool2d(part.mean(1, keepdim=True).double(), (height, width), stride=1)[:, 0]
-        for part in (images, images.square())
-    )
-    return (count * (square - mean.square())).clamp(min=1e-12).sqrt().float()
+def _cropped(images: Tensor, side: int) -> Tensor:
+    """The middle of images, ``side`` of 32 pixels, at their size."""
+    height, width = images.shape[2:]
+    tall, wide = (max(1, round(length * side / LARGEST)) for length in (height, width))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    cut = images[:, :, top : top + tall, left : left + wide]
+    return interpolate(cut, (height, width), mode="bilinear", antialias=True)
 
 
 def _small(images: Images, rows: Integers) -> Tensor:
     """Images (n, C, h, w) in float32, averaged to at most 32 pixels a side."""
-    chosen = images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)]
+    chosen = at(images, rows)
     values = chosen.tensor() if isinstance(chosen, ImageSet) else chosen.detach().float().cpu()
     longest = max(values.shape[2:])
     if longest <= LARGEST:
@@ -239,6 +190,6 @@ def _small(images: Images, rows: Integers) -> Tensor:
     return interpolate(values, size, mode="area")
 
 
-def _blocks(count: int, step: int = BLOCK) -> Iterator[Integers]:
-    for start in range(0, count, step):
-        yield np.arange(start, min(start + step, count))
+def _blocks(rows: Integers, step: int) -> Iterator[Integers]:
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]

@@ -11,18 +11,19 @@ the rate, where it equals a training image value by value.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.memorization import checks
-from smoothscore.memorization.conformal import discoveries, p_values
-from smoothscore.memorization.copies import Matches
-from smoothscore.memorization.detector import Detector, Found, largest
+from smoothscore.memorization.calibration import Side, halves, unjudged, verdict
+from smoothscore.memorization.copies import at
+from smoothscore.memorization.detector import Detector, largest
+from smoothscore.memorization.leaks import Leaks, near_leaks
+from smoothscore.memorization.leaks import leaks as find_leaks
 from smoothscore.memorization.literature import literature
 from smoothscore.memorization.protocol import LISTED, LOOSE
 from smoothscore.memorization.verdict import Audit
@@ -30,8 +31,6 @@ from smoothscore.memorization.verdict import Audit
 __all__ = ["audit"]
 
 Images = ImageSet | Tensor
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def audit(
@@ -42,6 +41,7 @@ def audit(
     threshold: float = LOOSE,
     alpha: float = 0.05,
     tolerant: bool = True,
+    leaks: Leaks = "identical",
 ) -> Audit:
     """Test generated images for copies of training images.
 
@@ -49,26 +49,31 @@ def audit(
         samples: (n, *shape) generated images, in [-1, 1] if a tensor; floats are compared as they are, unrounded.
         train: the training images; identical ones count once.
         held_out: real images of the same kind that the model was not trained on; those that are training images
-            are left out with a warning. Without them ``held_out_fraction`` and ``excess`` are None, and training
-            images left out in turn calibrate the p-values, which then are approximate.
+            are left out with a warning. Without them ``held_out_fraction`` and ``excess`` are None, and the two
+            halves of the training set calibrate each other; see :mod:`smoothscore.memorization.calibration`.
         encoder: the space of ratio and neighbors, see :func:`smoothscore.encoders.encoder`; or several, of which
             the first is that space and all take part in the p-values, as pixels always do.
         threshold: of the ratio, in (0, 1]; 2/3 and 1/3 are in use and do not compare.
         alpha: the share of false discoveries that the flagged samples may hold on average.
-        tolerant: look for mirrored, shifted, cropped and brightened copies, too.
+        tolerant: look for mirrored, shifted, cropped and brightened copies, and for copied parts, too.
+        leaks: which held-out images are left out of the control: those ``"identical"`` to a training image, or
+            ``"near"`` duplicates, too; see :mod:`smoothscore.memorization.leaks` for what that changes.
 
     Raises:
         InputError: shapes differ, a set is empty or holds NaN, the training set has fewer than two distinct images,
             or all held-out images are training images.
 
-    Cost: one product of samples, held-out images and up to 2,000 training images (10,000 without held-out images)
-    with the training images in each space. Memory: the features, and some 200 MB.
+    Cost: one product of samples, held-out images and up to 2,000 training images with the training images in each
+    space; without held-out images about two, and half of one for every 10,000 of up to 20,000 training images. Memory:
+    the features, and some 200 MB.
     """
     encoders = (encoder,) if isinstance(encoder, str) else tuple(encoder)
     if not 0 < threshold <= 1:
         raise InputError(f"threshold is {threshold}; a ratio lies in (0, 1], and 2/3 and 1/3 are in use.")
     if not 0 < alpha < 1:
         raise InputError(f"alpha is {alpha}; a false discovery rate lies between 0 and 1.")
+    if leaks not in ("identical", "near"):
+        raise InputError(f"leaks is {leaks!r}; take identical or near.")
     if not encoders:
         raise InputError("encoder names no space; give pixel or another encoder.")
     _check(samples, train, held_out)
@@ -76,41 +81,41 @@ def audit(
     for mistake in mistakes:
         warnings.warn(mistake, DataWarning, stacklevel=2)
     asked = len(samples) + (0 if held_out is None else len(held_out))
-    detector = Detector(train, encoders, tolerant, asked, calibrate=held_out is None)
+    detector = Detector(train, encoders, tolerant and held_out is not None, asked)
     found = detector.find(samples)
-    control = detector.reference or None
-    leaked = np.empty(0, dtype=np.int64)
-    if held_out is not None:
-        control = detector.find(held_out)
-        leaked, kept = _leaks(held_out, control["pixel"])
-        held_out = held_out[kept]
+    control, leaked, near = None, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    if held_out is None:
+        sides = halves(train, detector.first, samples, encoders, tolerant, alpha)
+    else:
+        control = detector.find(held_out, "held-out images")
+        leaked, kept = find_leaks(held_out, control, encoders, leaks)
+        held_out = at(held_out, kept)
         control = {space: matches.at(kept) for space, matches in control.items()}
-    by_space = detector.surprise(found)
-    surprise = largest(by_space)
-    usual = None if control is None else largest(detector.surprise(control))
-    p = None
-    if usual is not None:
-        p = p_values(surprise, usual, None if held_out is not None else _beside(detector, found))
-    identical = np.flatnonzero(found["pixel"].distances[:, 0] == 0)
+        near = near_leaks(control, encoders) if leaks == "identical" else leaked[:0]
+        usual = largest(detector.surprise(control))
+        sides = [Side(detector, np.arange(len(train)), usual, found, alpha)]
+    judged = verdict(sides) if sides else unjudged(detector, found)
+    same = found["pixel"].distances[:, 0] == 0
+    identical = np.flatnonzero(same)
     main = found[detector.main]
     return Audit(
         ratio=main.ratio,
         memorized=main.ratio < threshold,
         neighbors=main.indices[:, :LISTED],
         distances=main.distances[:, :LISTED],
-        held_out_ratio=None if held_out is None or control is None else control[detector.main].ratio,
-        surprise=surprise,
-        surprise_by_space=by_space,
-        control=usual,
-        p_values=p,
-        flagged=None if p is None else np.union1d(discoveries(p, alpha), identical),
+        held_out_ratio=None if control is None else control[detector.main].ratio,
+        judged=judged,
+        sides=sides,
+        flagged=np.union1d(judged.passed, identical) if sides else None,
         identical=identical,
-        matches=_most_like(by_space, found, identical),
+        matches=np.where(same, found["pixel"].indices[:, 0], judged.like),
         leaked=leaked,
+        near_leaks=near,
         findings=[*mistakes, *checks.suspicions(samples, train)],
-        literature=literature(detector, samples, held_out, found, control if held_out is not None else None),
+        literature=literature(detector, samples, held_out, found, control),
         threshold=threshold,
         alpha=alpha,
+        leaks=leaks,
         samples=samples,
         train=train,
         held_out=held_out,
@@ -136,38 +141,3 @@ def _check(samples: Images, train: Images, held_out: Images | None) -> None:
 
 def _shape(images: Images) -> tuple[int, ...]:
     return tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])
-
-
-def _leaks(held_out: Images, pixels: Matches) -> tuple[Integers, Integers]:
-    """Indices of the held-out images that are training images, with a warning, and of the others."""
-    same = pixels.distances[:, 0] == 0
-    leaked, kept = np.flatnonzero(same), np.flatnonzero(~same)
-    if not len(kept):
-        raise InputError("Every held-out image is a training image; give images that the model was not trained on.")
-    if len(leaked):
-        names = held_out.names if isinstance(held_out, ImageSet) else [f"number {i}" for i in range(len(held_out))]
-        which = ", ".join(names[i] for i in leaked[:3]) + (", ..." if len(leaked) > 3 else "")
-        warnings.warn(
-            f"{len(leaked)} of {len(same)} held-out images are training images and were left out of the control: "
-            f"{which}.",
-            DataWarning,
-            stacklevel=3,
-        )
-    return leaked, kept
-
-
-def _most_like(by_space: Mapping[str, Floats], found: Found, identical: Integers) -> Integers:
-    """The nearest training image of each sample, in the space of its largest surprise."""
-    spaces = list(by_space)
-    nearest = np.stack([found[space].indices[:, 0] for space in spaces])
-    chosen = np.argmax([by_space[space] for space in spaces], axis=0)
-    like = np.asarray(nearest[chosen, np.arange(nearest.shape[1])])
-    like[identical] = found["pixel"].indices[identical, 0]
-    return like
-
-
-def _beside(detector: Detector, found: Found) -> NDArray[np.bool_]:
-    """Whether a training image nearest to each sample is among those left out in turn."""
-    chosen = detector.first[detector.left_out]
-    nearest = np.stack([matches.indices[:, 0] for matches in found.values()])
-    return np.asarray(np.isin(nearest, chosen).any(0))

@@ -14,11 +14,11 @@ v(i+1, j+1); white noise of level s has there a mean square of 4 s^2, natural im
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data import ImageSet
+from smoothscore.memorization.copies import at
 
 __all__ = ["fine_detail", "mistakes", "suspicions"]
 
@@ -48,7 +48,7 @@ def suspicions(samples: Images, train: Images) -> list[str]:
 
 def _some(images: Images) -> Tensor:
     rows = np.unique(np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64))
-    chosen = images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)]
+    chosen = at(images, rows)
     return chosen.tensor() if isinstance(chosen, ImageSet) else chosen.detach().float().cpu()
 
 

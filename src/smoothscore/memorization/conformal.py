@@ -9,10 +9,6 @@ is never below 1 / (h + 1). Benjamini and Hochberg's rule then keeps the expecte
 the flagged samples at or below alpha, also though all samples share one held-out set (Bates and others, "Testing
 for outliers with conformal p-values", 2023).
 
-Where there are no held-out images, training images left out in turn take their place. Were the sample one of them,
-the training image nearest to it would have it for a neighbor; so where that image is among those left out, it counts
-as one as large.
-
 A list of m samples can be flagged only when m alpha / n >= 1 / (h + 1): :func:`shortest_list`.
 """
 
@@ -26,20 +22,19 @@ __all__ = ["discoveries", "p_values", "shortest_list"]
 Floats = NDArray[np.float64]
 
 
-def p_values(statistic: Floats, control: Floats, extra: NDArray[np.bool_] | None = None) -> Floats:
+def p_values(statistic: Floats, control: Floats) -> Floats:
     """The share of controls, the sample itself counted in, that look as much like a copy as the sample.
 
     Args:
         statistic: (n,) of the samples; large means copy.
         control: (h,) of held-out images.
-        extra: (n,) for each sample whether one more control counts as large.
 
     Returns:
         (n,) in [1 / (h + 1), 1]. Ties count against the sample's being a copy.
     """
     larger = len(control) - np.searchsorted(np.sort(control), statistic, side="left")
-    p: Floats = (1 + larger + (0 if extra is None else extra)) / (len(control) + 1)
-    return np.minimum(p, 1.0)
+    p: Floats = (1 + larger) / (len(control) + 1)
+    return p
 
 
 def discoveries(p: Floats, alpha: float) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ otherwise d2 = d1 for an exact copy of a repeated image, and the copy is missed.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,12 +20,16 @@ from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
 from smoothscore.errors import InputError
 from smoothscore.memorization.protocol import LOOSE, STRICT
+from smoothscore.memorization.sharing import shared
 from smoothscore.neighbors import Search
+from smoothscore.neighbors.approximate import LARGE, Approximate
 
-__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches", "distinct"]
+__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches", "at", "distinct"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+BLOCK = 256  # images that a process searches for at once
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class CopyTest:
         expected: how many images will be asked about in all, if known; preparing for many takes longer.
         first: indices of the distinct training images, if known.
 
+    More than a million distinct training images are searched by FAISS, which misses some; see :attr:`recall`.
+
     Raises:
         InputError: fewer than two distinct training images.
     """
@@ -76,48 +83,60 @@ class CopyTest:
         if len(self.first) < 2:
             raise InputError("The training set has fewer than two distinct images; the ratio test needs two.")
         self.place = space.place(train)[self.first]
-        self._search = Search(self.place, expected)
-        self._nearest = np.full((len(self.first), 2), -1)
+        self._search = Approximate(self.place) if len(self.first) > LARGE else Search(self.place, expected)
+        self._beside = np.full((len(self.first), 2), -1)
         self._apart = np.full((len(self.first), 2), np.nan)
+
+    @property
+    def recall(self) -> float:
+        """The share of nearest training images found, measured on a sample; 1 where the search is exact."""
+        return self._search.recall if isinstance(self._search, Approximate) else 1.0
 
     def __call__(self, images: ImageSet | Tensor, k: int = 2, spaced: bool = False) -> Matches:
         """The ``k`` nearest distinct training images of each image, or all if they are fewer.
 
         With ``spaced`` the spacing of the nearest one is measured, too, which takes a training set of three or more.
         """
-        found = self._search(self.space.place(images), min(k, len(self.first)))
-        indices = found.indices.numpy()
+        indices, distances = self._nearest(self.space.place(images), k)
         spacing = self.spacing(indices[:, 0]) if spaced and len(self.first) > 2 else None
-        return Matches(self.first[indices], found.distances.numpy(), spacing)
+        return Matches(self.first[indices], distances, spacing)
 
-    def leave_one_out(self, chosen: Integers, k: int) -> Matches:
+    def leave_one_out(self, chosen: Integers, k: int, spaced: bool = True) -> Matches:
         """The same for distinct training images, number ``chosen`` (m,) of them, each left out of the training set.
 
         Takes three distinct images or more.
         """
-        found = self._search(self.place[chosen], min(k + 1, len(self.first)))
-        indices, distances = found.indices.numpy(), found.distances.numpy()
+        indices, distances = self._nearest(self.place[chosen], k + 1)
         own = indices == chosen[:, None]
         own[~own.any(1), -1] = True
         width = indices.shape[1] - 1
         indices, distances = indices[~own].reshape(-1, width), distances[~own].reshape(-1, width)
-        return Matches(self.first[indices], distances, self.spacing(indices[:, 0], chosen))
+        spacing = self.spacing(indices[:, 0], chosen) if spaced else None
+        return Matches(self.first[indices], distances, spacing)
 
     def spacing(self, members: Integers, left_out: Integers | None = None) -> Floats:
         """Distance (m,) from distinct training images, by number, to the one next to each that is not left out."""
-        new = np.unique(members[self._nearest[members, 0] < 0])
+        new = np.unique(members[self._beside[members, 0] < 0])
         if len(new):
-            found = self._search(self.place[new], 3)
-            near, far = found.indices.numpy(), found.distances.numpy()
+            near, far = self._nearest(self.place[new], 3)
             own = near == new[:, None]
             own[~own.any(1), -1] = True
-            self._nearest[new] = near[~own].reshape(-1, 2)
+            self._beside[new] = near[~own].reshape(-1, 2)
             self._apart[new] = far[~own].reshape(-1, 2)
         second = np.zeros(len(members), dtype=np.int64)
         if left_out is not None:
-            second[self._nearest[members, 0] == left_out] = 1
+            second[self._beside[members, 0] == left_out] = 1
         apart: Floats = self._apart[members, second]
         return apart
+
+    def _nearest(self, place: ImageSet | Tensor, k: int) -> tuple[Integers, Floats]:
+        """Numbers of the ``k`` nearest, or of all if they are fewer, and their distances."""
+
+        def search(rows: Integers) -> tuple[Integers, Floats]:
+            found = self._search(place if len(rows) == len(place) else at(place, rows), min(k, len(self.first)))
+            return found.indices.numpy(), found.distances.numpy()
+
+        return shared(len(place), BLOCK, search)
 
 
 def distinct(images: ImageSet | Tensor) -> tuple[Integers, Integers]:
@@ -128,3 +147,8 @@ def distinct(images: ImageSet | Tensor) -> tuple[Integers, Integers]:
     _, first, times = np.unique(images.flatten(1).cpu().numpy(), axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)
     return first[order], times[order]
+
+
+def at(images: ImageSet | Tensor, rows: Integers) -> ImageSet | Tensor:
+    """Some of the images."""
+    return images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)]

@@ -1,13 +1,15 @@
 """Where copies are looked for: the nearest training images in several spaces, and the surprise that sums them up.
 
-Pixel space is always looked into, and so are aligned images, unless they are too small or unwanted; the spaces of
-encoders come beside them. Neighbors of image sets in pixel and aligned space are kept in the cache, under the
-fingerprints of both sets, as features are: an interrupted audit goes on where it was.
+Pixel space is always looked into, and so are aligned images, and parts of images, unless they are too small or
+unwanted; the spaces of encoders come beside them. Neighbors of image sets in all but the latter are kept in the cache,
+under the fingerprints of both sets, as features are: an interrupted audit goes on where it was.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from smoothscore import neighbors, progress
 from smoothscore.data import ImageSet
 from smoothscore.data.cache import cache_folder
 from smoothscore.encoders import PIXEL
@@ -23,7 +26,9 @@ from smoothscore.encoders import encoder as encoder_called
 from smoothscore.errors import InputError
 from smoothscore.memorization.aligned import AlignedTest, can_align
 from smoothscore.memorization.copies import CopyTest, Matches, distinct
-from smoothscore.memorization.protocol import CALIBRATION, NEIGHBORS, REFERENCE, VERSION
+from smoothscore.memorization.patches import PARTS, PatchTest, can_cut
+from smoothscore.memorization.protocol import NEIGHBORS, PART_WEIGHT, REFERENCE, VERSION
+from smoothscore.memorization.sharing import first_decides, together
 from smoothscore.memorization.surprise import Surprise
 from smoothscore.report.write import write_bytes
 from smoothscore.version import __version__
@@ -44,25 +49,24 @@ class Detector:
     Args:
         train: the training images.
         encoders: names of spaces beside pixels.
-        tolerant: look at aligned images too.
+        tolerant: look at aligned images and at parts, too.
         expected: how many images will be asked about in all, if known.
-        calibrate: leave out as many training images as take the place of held-out images.
 
     Attributes:
         main: the first space asked for.
+        encoders: all that were asked for.
         tests: by space.
         left_out: (m,) which of the distinct training images were left out in turn; empty for a training set of less
             than 10 distinct images, where the surprise is log(d2 / d1) in the main space.
         reference: what that gave, by space.
     """
 
-    def __init__(
-        self, train: Images, encoders: Sequence[str], tolerant: bool, expected: int = 0, calibrate: bool = False
-    ) -> None:
+    def __init__(self, train: Images, encoders: Sequence[str], tolerant: bool, expected: int = 0) -> None:
         self.main = encoders[0]
+        self.encoders = tuple(encoders)
         self.train = train
         self.first, self._times = distinct(train)
-        most = min(CALIBRATION if calibrate else REFERENCE, len(self.first))
+        most = min(REFERENCE, len(self.first))
         names = dict.fromkeys(("pixel", *encoders))
         self.tests: dict[str, CopyTest | AlignedTest] = {
             name: CopyTest(
@@ -72,23 +76,39 @@ class Detector:
         }
         if tolerant and can_align(_shape(train)) and len(self.first) >= FEWEST:
             self.tests["aligned"] = AlignedTest(train, self.first)
+        if tolerant and can_cut(_shape(train)) and len(self.first) >= FEWEST:
+            self.tests |= {name: PatchTest(name, train, self.first, expected + most) for name in PARTS}
         enough = len(self.first) >= FEWEST
         self._count = min(NEIGHBORS, len(self.first) - enough)
         self.left_out: Integers = np.sort(np.random.default_rng(0).permutation(len(self.first))[: most * enough])
         self.reference: Found = {}
         if enough:
-            self.reference = {name: self._leave_out(name, test) for name, test in self.tests.items()}
+            with progress.task("training images left out in turn", total=len(self.tests)) as advance:
+                for name, test in self.tests.items():
+                    self.reference[name] = self._leave_out(name, test)
+                    advance(1)
         self._surprise = Surprise(self.reference)
 
-    def find(self, images: Images, keep: bool = True) -> Found:
-        """The nearest distinct training images in each space; ``keep`` them in the cache."""
-        return {name: self._find(name, test, images, keep) for name, test in self.tests.items()}
+    def find(self, images: Images, what: str = "samples", keep: bool = True) -> Found:
+        """The nearest distinct training images in each space, of ``what`` for the bar; ``keep`` them in the cache."""
+        found = {}
+        with progress.task(f"neighbors of {what}", total=len(self.tests)) as advance:
+            for name, test in self.tests.items():
+                found[name] = self._find(name, test, images, keep)
+                advance(1)
+        return found
 
     def surprise(self, found: Found) -> dict[str, Floats]:
-        """The surprise in each space, (n,)."""
+        """The surprise in each space, (n,); that of a part counts half."""
         if self.reference:
-            return self._surprise(found)
+            by_space = self._surprise(found)
+            return {name: v * PART_WEIGHT if name in PARTS else v for name, v in by_space.items()}
         return {self.main: -np.log(np.maximum(found[self.main].ratio, 1e-12))}
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """The share of nearest training images that the search finds in each space but the aligned one."""
+        return {name: test.recall for name, test in self.tests.items() if isinstance(test, CopyTest)}
 
     def spacing(self, members: Integers) -> Floats | None:
         """Distance in pixels from distinct training images, by index in the set, to the one next to each."""
@@ -118,23 +138,43 @@ class Detector:
 
     def _kept(self, what: str, images: Images, search: Callable[[], Matches]) -> Matches:
         """The result of a search, from the cache where it has it."""
-        known = what.startswith(("pixel", "aligned"))
+        known = what.startswith(("pixel", "aligned", *PARTS))
         if not known or not isinstance(images, ImageSet) or not isinstance(self.train, ImageSet):
-            return search()
-        key = repr((__version__, VERSION, what, self._count, self.train.fingerprint, images.fingerprint))
+            with together():
+                return search()
+        key = repr((_rules(), what, self._count, self.train.fingerprint, images.fingerprint))
         file = cache_folder().with_name("matches") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-        try:
-            stored = load_file(file)
-        except (OSError, SafetensorError):
+        with together() as here:
+            stored = first_decides(lambda: _stored(file))
+            if stored is not None:
+                return stored
             found = search()
+        if here.rank == 0:
             arrays = {"indices": found.indices, "distances": found.distances}
             arrays |= {} if found.spacing is None else {"spacing": found.spacing}
             with suppress(OSError, InputError):  # a full disk costs the resuming, not the result
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(file, save({name: torch.from_numpy(values.copy()) for name, values in arrays.items()}))
-            return found
-        spacing = stored["spacing"].numpy() if "spacing" in stored else None
-        return Matches(stored["indices"].numpy(), stored["distances"].numpy(), spacing)
+        return found
+
+
+def _stored(file: Path) -> Matches | None:
+    """What a search wrote, if it is there and intact."""
+    try:
+        arrays = {name: values.numpy() for name, values in load_file(file).items()}
+        return Matches(arrays["indices"], arrays["distances"], arrays.get("spacing"))
+    except (OSError, SafetensorError, KeyError):
+        return None
+
+
+@cache
+def _rules() -> str:
+    """Changes whenever the code of a search does."""
+    digest = hashlib.sha256(f"{__version__} {VERSION}".encode())
+    for package in (Path(__file__).parent, Path(neighbors.__file__).parent):
+        for file in sorted(package.glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def largest(by_space: dict[str, Floats]) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data import ImageSet
-from smoothscore.memorization.copies import CopyTest
+from smoothscore.memorization.copies import CopyTest, at
 from smoothscore.memorization.detector import Detector, Found
 from smoothscore.memorization.protocol import SIMILAR
 from smoothscore.memorization.published import (
@@ -131,7 +131,7 @@ def _confirmed(
     flags: Mapping[str, Vote],
 ) -> dict[str, Vote]:
     """The second stage of B.4.5 in the first space that is not pixels, where there is one."""
-    spaces = [name for name in detector.tests if name not in ("pixel", "aligned")]
+    spaces = [name for name in detector.encoders if name != "pixel"]
     if not spaces:
         return {}
     test = detector.tests[spaces[0]]
@@ -144,7 +144,7 @@ def _confirmed(
         members = np.searchsorted(detector.first, matches["pixel"].indices[rows, 0])
         place = test.place
         assert isinstance(place, Tensor)
-        mine = test.space(images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)])
+        mine = test.space(at(images, rows))
         apart = (mine.double() - place[torch.from_numpy(members)].double()).norm(dim=1).numpy()
         passed = first.copy()
         passed[rows] = confirmed(apart, test.spacing(members))

@@ -13,6 +13,7 @@ m is of order 1/m, so the distance at m/2 minus the one at m estimates it; that 
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from torch.nn.functional import interpolate
 from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
-from smoothscore.memorization.frechet import frechet_distance, moments
+from smoothscore.memorization.copies import at
+from smoothscore.memorization.frechet import Moments, frechet_distance, moments
 from smoothscore.memorization.protocol import BOUND, KERNEL_NEIGHBORS, QUALITY
 
 __all__ = ["COMPARED", "chosen", "features_of", "kernel_distance", "memorization_informed", "prdc", "quality"]
@@ -54,7 +56,7 @@ def features_of(images: ImageSet | Tensor, space: Encoder) -> tuple[Tensor, str]
     """
     if len(images) > QUALITY:
         rows = chosen(len(images))
-        images = images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)]
+        images = at(images, rows)
     shape = tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])
     if space.name != "pixel" or len(shape) != 3 or int(np.prod(shape)) <= LARGEST:
         return space(images), space.name
@@ -74,24 +76,50 @@ def quality(sets: Mapping[str, Tensor], space: str) -> dict[str, dict[str, Any]]
     found = {}
     large = {name: features for name, features in sets.items() if len(features) > 1}
     m = min(map(len, large.values()), default=0)
+    sides = {name: _Side(_some(features, m)) for name, features in large.items()}
     with progress.task("quality", total=len(COMPARED)) as advance:
-        for name, pair in COMPARED.items():
-            if all(side in large for side in pair):
-                found[name] = _compare(*(_some(large[side], m) for side in pair)) | {"space": space}
+        for name, (a, b) in COMPARED.items():
+            if a in sides and b in sides:
+                found[name] = _compare(sides[a], sides[b]) | {"space": space}
             advance(1)
     return found
 
 
-def _compare(a: NDArray[np.float32], b: NDArray[np.float32]) -> dict[str, Any]:
-    m = len(a)
-    distance = frechet_distance(moments(a), moments(b))
-    half = None if m < 4 else frechet_distance(moments(a[: m // 2]), moments(b[: m // 2]))
+class _Side:
+    """One set of features (m, f), and what every comparison with it needs."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.values = values
+
+    @cached_property
+    def moments(self) -> Moments:
+        return moments(self.values)
+
+    @cached_property
+    def half(self) -> Moments:
+        """Of a random half."""
+        return moments(self.values[: len(self.values) // 2])
+
+    @cached_property
+    def kernel(self) -> float:
+        return _kernel_itself(self.values)
+
+    @cached_property
+    def balls(self) -> Tensor:
+        return _radii(torch.from_numpy(self.values - self.values.mean(0)), KERNEL_NEIGHBORS)
+
+
+def _compare(a: _Side, b: _Side) -> dict[str, Any]:
+    m = len(a.values)
+    distance = frechet_distance(a.moments, b.moments)
+    half = None if m < 4 else frechet_distance(a.half, b.half)
+    enough = m > KERNEL_NEIGHBORS
     return {
         "n": m,
         "frechet": distance,
         "frechet_bias": None if half is None else half - distance,
-        "kid": kernel_distance(a, b),
-        **(prdc(b, a) if m > KERNEL_NEIGHBORS else {}),
+        "kid": a.kernel + b.kernel - 2 * _kernel_between(a.values, b.values),
+        **(_inside(b.values, a.values, b.balls, a.balls, KERNEL_NEIGHBORS) if enough else {}),
     }
 
 
@@ -102,25 +130,42 @@ def _some(features: Tensor, count: int) -> NDArray[np.float32]:
 
 
 def kernel_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """The unbiased KID of features (n, f) and (m, f); near 0, or a little below it, for sets of one source."""
-    a, b = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    """The unbiased KID of features (n, f) and (m, f); near 0, or a little below it, for sets of one source.
 
-    def mean(x: Floats, y: Floats, *, itself: bool) -> float:
-        total = sum(float(((part @ y.T / x.shape[1] + 1) ** 3).sum()) for part in np.array_split(x, len(x) // ROWS + 1))
-        if not itself:
-            return total / (len(x) * len(y))
-        own = float(((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum())
-        return (total - own) / (len(x) * (len(x) - 1))
+    Products are taken in the precision of the features, sums in float64.
+    """
+    return _kernel_itself(first) + _kernel_itself(second) - 2 * _kernel_between(first, second)
 
-    return mean(a, a, itself=True) + mean(b, b, itself=True) - 2 * mean(a, b, itself=False)
+
+def _kernel_itself(x: NDArray[np.floating]) -> float:
+    """The mean of the kernel over pairs of different rows."""
+    own = float(((np.square(x, dtype=np.float64).sum(1) / x.shape[1] + 1) ** 3).sum())
+    return (_kernel_between(x, x) * len(x) ** 2 - own) / (len(x) * (len(x) - 1))
+
+
+def _kernel_between(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+    """The mean of the kernel over all pairs."""
+    total = 0.0
+    for part in np.array_split(x, len(x) // ROWS + 1):
+        kernel = part @ y.T
+        kernel /= x.shape[1]
+        kernel += 1
+        total += float((kernel * kernel * kernel).sum(dtype=np.float64))
+    return total / (len(x) * len(y))
 
 
 def prdc(real: NDArray[np.floating], fake: NDArray[np.floating], k: int = KERNEL_NEIGHBORS) -> dict[str, float]:
     """Precision, recall, density and coverage of ``fake`` (m, f) for ``real`` (n, f), both of more than k rows."""
-    a, b = (torch.from_numpy(np.asarray(values, dtype=np.float32)) for values in (real, fake))
-    middle = a.mean(0)
-    a, b = a - middle, b - middle
-    around_real, around_fake = _radii(a, k), _radii(b, k)
+    a, b = (_radii(torch.from_numpy(np.asarray(v - v.mean(0), dtype=np.float32)), k) for v in (real, fake))
+    return _inside(real, fake, a, b, k)
+
+
+def _inside(
+    real: NDArray[np.floating], fake: NDArray[np.floating], around_real: Tensor, around_fake: Tensor, k: int
+) -> dict[str, float]:
+    """The same, given the radius of the ball around each row."""
+    middle = real.mean(0)
+    a, b = (torch.from_numpy(np.asarray(values - middle, dtype=np.float32)) for values in (real, fake))
     inside = torch.zeros(len(b))
     recalled, covered = [], []
     for part, radius in zip(torch.split(a, ROWS), torch.split(around_real, ROWS), strict=True):

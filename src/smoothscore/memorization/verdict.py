@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data import ImageSet
-from smoothscore.memorization.conformal import discoveries, shortest_list
-from smoothscore.memorization.detector import Detector, largest
-from smoothscore.memorization.evidence import lead, sections, summary
+from smoothscore.memorization.calibration import Side, Verdict
+from smoothscore.memorization.conformal import shortest_list
+from smoothscore.memorization.detector import Detector
+from smoothscore.memorization.evidence import sections
 from smoothscore.memorization.intervals import Difference, Rate, difference
+from smoothscore.memorization.leaks import Leaks
 from smoothscore.memorization.literature import Literature
-from smoothscore.memorization.protocol import STRICT, TAIL_SHARE, VERSION
+from smoothscore.memorization.protocol import TAIL_SHARE, VERSION
 from smoothscore.memorization.sources import Source, sources, spread_over_classes
+from smoothscore.memorization.words import lead, summary
 from smoothscore.report.page import Section
 from smoothscore.report.result import Result
 
@@ -37,20 +40,20 @@ class Audit(Result):
         neighbors: (n, k) int64, indices into the training set of the nearest distinct images, nearest first.
         distances: (n, k) float64, to those; unsquared, for pixels in the units of [-1, 1].
         held_out_ratio: (h,) the ratio of the held-out images, or None without them.
-        surprise: (n,) in nats, the largest of :attr:`surprise_by_space`.
-        surprise_by_space: (n,) for each space.
-        control: (h,) surprise of the held-out images; without them, of training images left out in turn.
-        p_values: (n,) calibrated by the control; None where a training set of less than 10 distinct images has no
-            held-out images beside it.
+        judged: what the calibrated test says; see :attr:`surprise`, :attr:`p_values`.
+        sides: what that rests on: the training set with held-out images, or its two halves with each other's images.
         flagged: indices of the samples called copies at false discovery rate alpha, and of those identical to a
             training image; None where p_values is.
         identical: indices of the samples that equal a training image value by value.
         matches: (n,) the training image that each sample looks most like a copy of, by the space of its surprise.
-        leaked: indices of held-out images that are training images and were left out of the control.
+        leaked: indices of held-out images that were left out of the control, see ``leaks``.
+        near_leaks: of those kept, indices of near duplicates of training images. They hide copies; with
+            ``leaks="near"`` they are left out.
         findings: what looks wrong about the set of samples, one sentence each.
         literature: the tests in use, and the measures of quality.
         threshold: of the ratio.
         alpha: the false discovery rate.
+        leaks: which held-out images were left out, "identical" to training images or "near" duplicates, too.
     """
 
     kind: ClassVar[str] = "audit"
@@ -61,22 +64,47 @@ class Audit(Result):
     neighbors: Integers
     distances: Floats
     held_out_ratio: Floats | None
-    surprise: Floats
-    surprise_by_space: Mapping[str, Floats]
-    control: Floats | None
-    p_values: Floats | None
+    judged: Verdict
+    sides: Sequence[Side]
     flagged: Integers | None
     identical: Integers
     matches: Integers
     leaked: Integers
+    near_leaks: Integers
     findings: Sequence[str]
     literature: Literature
     threshold: float
     alpha: float
+    leaks: Leaks
     samples: Images
     train: Images
     held_out: Images | None
     detector: Detector
+
+    @property
+    def surprise(self) -> Floats:
+        """(n,) in nats, the largest of :attr:`surprise_by_space`."""
+        return self.judged.surprise
+
+    @property
+    def surprise_by_space(self) -> Mapping[str, Floats]:
+        """(n,) for each space."""
+        return self.judged.by_space
+
+    @property
+    def control(self) -> Floats | None:
+        """(h,) surprise of the held-out images; without them, of the images of each half of the training set."""
+        return self.judged.control if self.sides else None
+
+    @property
+    def p_values(self) -> Floats | None:
+        """(n,); None where a training set of less than 20 distinct images has no held-out images beside it."""
+        return self.judged.p_values if self.sides else None
+
+    @property
+    def spaces(self) -> list[str]:
+        """The spaces that the surprise looks into."""
+        return list(self.surprise_by_space)
 
     @property
     def memorized_fraction(self) -> Rate:
@@ -97,14 +125,9 @@ class Audit(Result):
         return None if control is None else difference(self.memorized_fraction, control)
 
     @property
-    def near_leaks(self) -> Integers:
-        """Indices of held-out images, of those kept, that may be training images in another form: ratio below 1/3.
-
-        They stay in the control, since leaving out what looks like a copy would make every sample look like one; if a
-        person finds them to be the same pictures, the audit without them finds more.
-        """
-        empty = np.empty(0, dtype=np.int64)
-        return empty if self.held_out_ratio is None else np.flatnonzero(self.held_out_ratio < STRICT)
+    def leaked_as(self) -> str:
+        """What :attr:`leaked` are."""
+        return "training images" + (" or near duplicates of them" if self.leaks == "near" else "")
 
     @property
     def tail_excess(self) -> Difference | None:
@@ -112,12 +135,16 @@ class Audit(Result):
 
         A value near the share of copies, found in any space, also where the ratio separates nothing.
         """
-        if self.control is None:
+        if not self.sides:
             return None
-        beyond = max(1, int(TAIL_SHARE * len(self.control)))
-        cut = np.sort(self.control)[-beyond]
-        shares = (Rate(int((values >= cut).sum()), len(values)) for values in (self.surprise, self.control))
-        return difference(*shares)
+        above, usual = np.zeros(len(self.ratio), dtype=np.bool_), 0
+        for side in self.sides:
+            beyond = max(1, int(TAIL_SHARE / len(self.sides) * len(side.control)))
+            cut = np.sort(side.control)[-beyond]
+            above |= side.surprise >= cut
+            usual += int((side.control >= cut).sum())
+        each = sum(len(side.control) for side in self.sides) // len(self.sides)
+        return difference(Rate(int(above.sum()), len(above)), Rate(min(usual, each), each))
 
     @property
     def frechet(self) -> dict[str, Any]:
@@ -143,23 +170,17 @@ class Audit(Result):
 
     @property
     def cut(self) -> float:
-        """The surprise from which :meth:`flag` calls a sample a copy.
+        """The surprise from which :meth:`flag` calls a sample a copy; of two halves, that of the lower one.
 
         That of the least surprising sample that the false discovery rate let pass; if there is none, more than any
         control has.
         """
-        if self.control is None or self.p_values is None:
-            return float("inf")
-        passed = discoveries(self.p_values, self.alpha)
-        least = float(self.surprise[passed].min()) if len(passed) else float("inf")
-        return min(least, float(np.nextafter(self.control.max(), np.inf)))
+        return min((side.cut for side in self.sides), default=float("inf"))
 
     @property
     def false_alarms(self) -> float | None:
         """The share of new real images that :meth:`flag` would call copies, estimated from above by the control."""
-        if self.control is None:
-            return None
-        return float((1 + (self.control >= self.cut).sum()) / (len(self.control) + 1))
+        return sum(side.alarms for side in self.sides) if self.sides else None
 
     def flag(self, batch: Images) -> Tensor:
         """Which of a batch of new samples (b, *shape) are copies, by the rule that this audit came to: (b,) bool.
@@ -168,11 +189,9 @@ class Audit(Result):
         :attr:`false_alarms`. Where nothing could be calibrated, those of a ratio below the threshold. For use while
         generating: ``keep = batch[~audit.flag(batch)]``.
         """
-        found = self.detector.find(batch, keep=False)
-        same = found["pixel"].distances[:, 0] == 0
-        if self.control is None:
-            return torch.from_numpy(same | (found[self.detector.main].ratio < self.threshold))
-        return torch.from_numpy(same | (largest(self.detector.surprise(found)) >= self.cut))
+        if not self.sides:
+            return torch.from_numpy(self.detector.find(batch, keep=False)[self.detector.main].ratio < self.threshold)
+        return torch.from_numpy(np.any([side.flag(batch) for side in self.sides], axis=0))
 
     def values(self) -> Mapping[str, object]:
         """The results by name."""
@@ -208,7 +227,8 @@ class Audit(Result):
     @property
     def shortest_list(self) -> int | None:
         """How many samples, all more surprising than every control, it takes to flag any that is not identical."""
-        return None if self.control is None else shortest_list(len(self.ratio), len(self.control), self.alpha)
+        lists = [shortest_list(len(self.ratio), len(side.control), side.level) for side in self.sides]
+        return min(lists, default=None)
 
     def _counts(self) -> dict[str, int]:
         sets = {"samples": self.samples, "train": self.train, "held_out": self.held_out}
@@ -220,12 +240,15 @@ class Audit(Result):
         return {
             "protocol": VERSION,
             "encoder": self.detector.main,
-            "spaces": list(self.detector.tests),
+            "spaces": self.spaces,
+            "control": [len(side.control) for side in self.sides],
             "threshold": self.threshold,
             "alpha": self.alpha,
+            "leaks": self.leaks,
             "images": self._counts(),
             "distinct_train": len(self.detector.first),
-            "left_out_in_turn": len(self.detector.left_out),
+            "recall": self.detector.recall,
+            "left_out_in_turn": [len(side.detector.left_out) for side in self.sides],
             "leaked": len(self.leaked),
             "skipped": {k: len(v.skipped) for k, v in sets.items() if isinstance(v, ImageSet)},
             "skipped_files": [name for v in sets.values() if isinstance(v, ImageSet) for name in v.skipped],

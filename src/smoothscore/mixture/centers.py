@@ -55,6 +55,8 @@ class Centers(nn.Module):
             self.count = len(source)
             self.images = None
             self.register_buffer("values", source.detach().reshape(len(source), -1), persistent=False)
+        elif not isinstance(source, ImageSet):
+            raise InputError(f"The centers are a {type(source).__name__}; pass a tensor (M, *shape) or an ImageSet.")
         else:
             self.shape = torch.Size(source.shape)
             self.count = len(source)
@@ -97,6 +99,11 @@ class Centers(nn.Module):
     def scale(self) -> float:
         """Stored values are ``scale`` times the centers (127.5 for pixels, after subtracting 127.5)."""
         return 1.0 if self.values is not None and self.values.is_floating_point() else PIXEL_SCALE
+
+    @property
+    def pixels(self) -> bool:
+        """Whether the stored values are pixels."""
+        return self.scale == PIXEL_SCALE
 
     @cached_property
     def half_norms(self) -> Tensor:
@@ -148,21 +155,21 @@ class Centers(nn.Module):
 
     def scaled(self, start: int, stop: int, out: Tensor) -> Tensor:
         """``scale`` times rows ``start`` to ``stop``, written into the first rows of ``out``: exact for pixels."""
-        block = out[: stop - start]
-        block.copy_(self.raw(start, stop))
-        return block.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else block
+        block = out[: stop - start].copy_(self.raw(start, stop))
+        return block.sub_(PIXEL_SCALE) if self.pixels else block
 
     def scaled_rows(self, indices: Tensor, out: Tensor) -> Tensor:
         """``scale`` times centers ``indices`` (n,), written into the first rows of ``out``: exact for pixels."""
-        block = out[: len(indices)].copy_(self._take(indices))
-        return block.sub_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else block
+        block = out[: len(indices)].copy_(self.take(indices))
+        return block.sub_(PIXEL_SCALE) if self.pixels else block
 
     def rows(self, indices: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``."""
-        rows = self._take(indices).to(dtype)
-        return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+        rows = self.take(indices).to(dtype)
+        return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.pixels else rows
 
-    def _take(self, indices: Tensor) -> Tensor:
+    def take(self, indices: Tensor) -> Tensor:
+        """Stored rows ``indices`` (n,) as they are: (n, dim), uint8 or floating point."""
         if self.values is not None:
             return self.values[indices]
         assert self.images is not None
@@ -173,7 +180,7 @@ class Centers(nn.Module):
         """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``."""
         for start in range(0, self.count, size):
             rows = self.raw(start, min(start + size, self.count)).to(dtype, copy=True)
-            yield start, rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.scale == PIXEL_SCALE else rows
+            yield start, rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.pixels else rows
 
 
 def _check(source: Tensor) -> None:

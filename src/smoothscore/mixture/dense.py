@@ -25,11 +25,10 @@ from torch import Tensor
 from smoothscore.mixture.centers import CHUNK, Centers
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import Moments, differences
-from smoothscore.mixture.products import Table, chunk_products
+from smoothscore.mixture.products import TAIL, Rows, Table, extended_columns, multiply
 
 __all__ = ["dense"]
 
-FEW = 8  # queries up to which a step costs more than its products with a chunk
 DRAWS = 24  # about how many centers are drawn to measure the rounding error
 LINEAR = 2.0**-6  # errors of the logits up to which the first order is trusted
 LOGARITHM = 1 / 30  # of the target is what the log mass may be off, relative to itself or to 1
@@ -90,65 +89,67 @@ def dense(
 
     Memory: a chunk of centers, and its products with the queries.
     """
-    running = Running(x, centers, kernel, dtype, curved)
-    columns = (x / centers.scale).T.to(dtype, memory_format=torch.contiguous_format)
-    size = CHUNK if len(x) > FEW else 2 * CHUNK
-    buffer = torch.empty(size, centers.dim, dtype=dtype, device=x.device)
-    products = torch.empty(size, len(x), dtype=dtype, device=x.device)
+    rows = Rows(centers, dtype)
+    running = Running(x, rows, kernel, curved)
+    columns = extended_columns(x, centers, dtype)
+    products = torch.empty(CHUNK, len(x), dtype=dtype, device=x.device)
     floor = math.log(negligible / centers.count)
-    stride = -(-centers.count // (size * DRAWS)) * size  # a draw every so many centers, and in few chunks several
-    several = -(-DRAWS * size // max(centers.count, size))
+    stride = -(-centers.count // (CHUNK * DRAWS)) * CHUNK  # a draw every so many centers, and in few chunks several
+    several = -(-DRAWS * CHUNK // max(centers.count, CHUNK))
     drawn: list[Drawn] = []
-    for start in range(0, centers.count, size):
-        stop = min(start + size, centers.count)
+    for start in range(0, centers.count, CHUNK):
+        stop = min(start + CHUNK, centers.count)
         s = products[: stop - start] if table is None else table.values[start:stop]
         if table is None:
-            block = centers.scaled(start, stop, buffer)
-            chunk_products(centers, columns, start, block, s)
-        logits, offset = running.relative(start, s)
-        carries = logits.amax(0) > floor
+            block = rows.read(start, stop)
+            multiply(block, columns, s)
+        logits, offset, peaks = running.relative(start, s)
+        carries = peaks > floor
         number = int(carries.sum())
         if number == 0:
             continue
-        rows = None
-        if 2 * number <= len(s):
-            rows = carries.nonzero()[:, 0]
-            logits, offset = logits[:, rows], offset[:, rows]
-            block = centers.scaled_rows(rows + start, buffer) if table is not None else block[rows]
+        some = carries.nonzero()[:, 0] if 2 * number <= len(s) else None
+        if some is not None:
+            logits, offset = logits[:, some], offset[:, some]
+            block = block[some] if table is None else rows.take(some + start)
         elif table is not None:
-            block = centers.scaled(start, stop, buffer)
+            block = rows.read(start, stop)
+        places = [running.draw(logits) for _ in range(several)] if start % stride == 0 or not drawn else []
         mass = running.add(logits, offset, block)
-        if start % stride == 0 or not drawn:
-            for place in (running.draw(logits) for _ in range(several)):
-                row = place if rows is None else rows[place]
-                drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
+        for place in places:
+            row = place if some is None else some[place]
+            drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
     found = running.moments()
     if not drawn:  # NaN or infinite products
         return found, torch.ones_like(found.r2, dtype=torch.bool)
-    return found, ~_passes(x, centers, found, _noise(x, centers, drawn), target, dtype)
+    return found, ~_passes(centers, found, running.scatter(), _noise(x, centers, drawn), target, dtype)
 
 
 class Running:
     """Sums over the centers so far, relative to a reference for each query.
 
     Attributes:
-        sums: (4, B) float64 of p, p kappa, p r2 and p q r2.
-        pulled: (B, d) of p kappa times the scaled centers. A constant precision is left out of both.
+        sums: (4, B) float64 of p, p kappa, p r2 and p q r2; the last two where ``curved``.
+        pulled: (B, d + TAIL) of p kappa times the extended rows. A constant precision is left out of both.
     """
 
-    def __init__(self, x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool) -> None:
-        self.x, self.centers, self.kernel, self.dtype, self.curved = x, centers, kernel, dtype, curved
+    def __init__(self, x: Tensor, rows: Rows, kernel: Kernel, curved: bool) -> None:
+        self.x, self.rows, self.kernel, self.curved = x, rows, kernel, curved
+        self.centers, self.dtype = rows.centers, rows.out.dtype
+        centers, dtype = self.centers, self.dtype
         first = centers.log_weights.argmax()
         s = (x @ centers.rows(first[None])[0] - centers.half_norms[first]).to(dtype)
         self.reference = Reference.of(x, s, centers.log_weights[first].expand(len(x)), kernel)
         self.sums = torch.zeros(4, len(x), dtype=torch.float64, device=x.device)
-        self.pulled = torch.zeros(len(x), centers.dim, dtype=dtype, device=x.device)
+        self.pulled = torch.zeros(len(x), centers.dim + TAIL, dtype=dtype, device=x.device)
         self.generator = torch.Generator(x.device).manual_seed(0)
 
-    def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Log weights (B, n) relative to the reference's, and squared distances less its own, from S (n, B)."""
-        logits, offset = self._relative(start, s)
-        while logits.amax() > ROOM:
+    def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From S (n, B): log weights (B, n) relative to the reference's, their largest for each center (n,), and
+        squared distances (B, n) less the reference's.
+        """
+        logits, offset, peaks = self._relative(start, s)
+        while peaks.amax() > ROOM:
             best, row = logits.max(1)
             more, old = best > 0, self.reference
             prior = torch.where(more, self.centers.log_weights[start + row], old.prior)
@@ -157,28 +158,30 @@ class Running:
             self.sums *= shrink
             self.pulled *= shrink[:, None].to(self.dtype)
             self.reference = new
-            logits, offset = self._relative(start, s)
-        return logits, offset
+            logits, offset, peaks = self._relative(start, s)
+        return logits, offset, peaks
 
-    def _relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor]:
-        offset = (self.reference.s - s).mul_(2).T
+    def _relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        offset = torch.sub(2 * self.reference.s, s, alpha=2).T
         if self.centers.uniform:
-            return self.kernel.log_ratio(self.reference.base, offset), offset
+            logits = self.kernel.log_ratio(self.reference.base, offset)
+            return logits, offset, logits.amax(0)
         prior = self.centers.log_weights[start : start + len(s)]
         offset.masked_fill_(prior.isneginf(), 0)
         more = (prior - self.reference.prior[:, None]).to(offset.dtype)
-        return self.kernel.log_ratio(self.reference.base, offset) + more, offset
+        logits = self.kernel.log_ratio(self.reference.base, offset) + more
+        return logits, offset, logits.amax(0)
 
     def add(self, logits: Tensor, offset: Tensor, block: Tensor) -> Tensor:
-        """Add scaled centers (n, d); returns the log of their mass (B,). ``logits`` are clamped in place."""
+        """Add extended rows (n, d + TAIL); returns the log of their mass (B,). ``logits`` become weights in place."""
         kernel, base, level = self.kernel, self.reference.base, self.reference.level
-        weights = logits.clamp_min_(LEAST[self.dtype]).exp()
+        weights = logits.clamp_min_(LEAST[self.dtype]).exp_()
         mass = weights.sum(1).double()
         self.sums[0] += mass
-        self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
         if self.curved or not kernel.constant_precision:
             r2 = base.to(offset.dtype) + offset
             if self.curved:
+                self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
                 self.sums[3] += (weights * kernel.curvature(r2) * r2).sum(1).double()
             if not kernel.constant_precision:
                 weights *= kernel.precision(r2)
@@ -192,19 +195,32 @@ class Running:
         return (logits - (-uniform.clamp_min(1e-30).log()).log()).argmax(1)
 
     def moments(self) -> Moments:
-        """Of all that has been added."""
+        """Of all that has been added; ``r2`` under the weights p kappa, not p, unless ``curved``."""
         weight, steep, r2, curvature = self.sums
-        pulled = self.pulled.double()
+        pulled = self._pulled()
+        mean = self.rows.mean(pulled)
         if self.kernel.constant_precision:
-            kappa = self.kernel.precision(self.reference.base)
-            steep, pulled = weight * kappa[:, 0], pulled * kappa
+            steep = weight * self.kernel.precision(self.reference.base)[:, 0]
+        if not self.curved:
+            r2 = weight * (self.scatter() + (mean - self.x).square().sum(1))
         return Moments(
-            mean=pulled / (steep * self.centers.scale)[:, None],
+            mean=mean,
             precision=steep / weight,
             log_mass=weight.log() + self.reference.level,
             r2=r2 / weight,
             curvature=curvature / weight if self.curved else None,
         )
+
+    def scatter(self) -> Tensor:
+        """The mean squared distance (B,) of the centers from their mean, under the weights p kappa."""
+        pulled = self._pulled()
+        mean = self.rows.mean(pulled)
+        return (2 * pulled[:, self.centers.dim] - mean.square().sum(1)).clamp_min(0)
+
+    def _pulled(self) -> Tensor:
+        """The mean extended row under the weights p kappa: (B, d + TAIL) float64."""
+        total = self.sums[0 if self.kernel.constant_precision else 1]
+        return self.pulled.double() / total[:, None]
 
 
 def _noise(x: Tensor, centers: Centers, drawn: list[Drawn]) -> tuple[Tensor, Tensor]:
@@ -219,14 +235,13 @@ def _noise(x: Tensor, centers: Centers, drawn: list[Drawn]) -> tuple[Tensor, Ten
 
 
 def _passes(
-    x: Tensor, centers: Centers, found: Moments, noise: tuple[Tensor, Tensor], target: float, dtype: torch.dtype
+    centers: Centers, found: Moments, scatter: Tensor, noise: tuple[Tensor, Tensor], target: float, dtype: torch.dtype
 ) -> Tensor:
     """Which queries (B,) have a mean and a log mass whose estimated errors are below the target."""
     spread, size = noise
-    scatter = (found.r2 - (found.mean - x).square().sum(1)).clamp_min(0).sqrt()
     usual = (2 * centers.half_norms[centers.half_norms.isfinite()].mean()).sqrt()
     rounding = torch.finfo(dtype).eps * usual
     length: Tensor = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
-    moved = found.precision * spread * scatter + rounding
+    moved = found.precision * spread * scatter.sqrt() + rounding
     logarithm = LOGARITHM * target * found.log_mass.abs().clamp_min(1)
     return (found.precision * size < logarithm.clamp_max(LINEAR)) & (moved <= target * length)

@@ -24,6 +24,7 @@ that this changes is bounded, and the bounds are added to the result:
 """
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -39,6 +40,7 @@ ITERATIONS = 3  # of their subspace; the directions need not be exact, only orth
 EDGES = (128, 192, 256, 320, 384, 512, 640, 768)  # the prefix, then the ends of the blocks
 COARSE = 384  # the coordinates past the prefix that are stored too, as int8
 ROWS = 1024  # centers handled at a time
+STEP = 256  # of them while it is made, when a row has all its values
 SPLIT = 256  # products summed at a time in a projection
 UP = 1 + 2.0**-20  # covers the rounding of a norm that is computed in float64 and stored in float32
 
@@ -55,9 +57,9 @@ class Index:
 
     def __init__(self, centers: Centers) -> None:
         count, device = centers.count, centers.device
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0), device="cpu")[:SAMPLE].to(device)
-        rows = centers.rows(chosen, torch.float32)
-        self.basis = _directions(rows, EDGES[-1])
+        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0), device="cpu")[:SAMPLE].sort().values
+        chosen = chosen.to(device)
+        self.basis = _directions(centers, chosen, EDGES[-1])
         overlap = torch.eye(EDGES[-1], dtype=torch.float64, device=device)
         for start in range(0, centers.dim, SPLIT):
             piece = self.basis[start : start + SPLIT].double()
@@ -65,17 +67,38 @@ class Index:
         self.skew = overlap.square().sum().sqrt().item()
         terms = SPLIT + math.ceil(centers.dim / SPLIT)
         self.blur = (gamma(terms) * math.sqrt(EDGES[-1]) + 2.0**-23) * (1 + self.skew)
-        spread = self._project(rows)[:, EDGES[0] : COARSE].std(0).clamp_min(1e-30)
+        sample = torch.cat([self._project(rows)[:, EDGES[0] : COARSE] for rows in _pieces(centers, chosen)])
+        spread = sample.std(0).clamp_min(1e-30)
+        del sample
         self.step = 6 * spread / 127
         self.norms = torch.empty(count, len(EDGES) + 3, device=device)
         self.fine = torch.empty(count, EDGES[0], dtype=torch.int16, device=device)
         self.coarse = torch.empty(count, COARSE - EDGES[0], dtype=torch.int8, device=device)
         self.largest = centers.largest * UP
         self.grid = max(2 * self.largest, 1e-30) / 32767
-        for start, rows in centers.chunks(ROWS, torch.float32):
+        for start, rows in centers.chunks(STEP, torch.float32):
             part = slice(start, start + len(rows))
             self._store(part, rows, (2 * centers.half_norms[part]).nan_to_num_(posinf=0.0))
         self.half = centers.half_norms.float()
+        self.limit, self.pause, self.waiting = math.inf, 0, 0
+
+    def promises(self, width: float) -> bool:
+        """Whether to try the bounds for queries that reach this far past their nearest center.
+
+        After a failure those that reach as far are spared once, after the next three times, and so on up to 15.
+        """
+        if width < self.limit or self.waiting == 0:
+            return True
+        self.waiting -= 1
+        return False
+
+    def learn(self, width: float, served: bool) -> None:
+        """Note whether the bounds were of use for queries that reach this far."""
+        if not served:
+            self.limit, self.pause = min(self.limit, width), min(2 * self.pause + 1, 15)
+            self.waiting = self.pause
+        elif width >= self.limit:
+            self.limit, self.pause, self.waiting = math.inf, 0, 0
 
     @staticmethod
     def suits(centers: Centers) -> bool:
@@ -164,15 +187,31 @@ class Index:
         return (torch.stack([*blocks, self._outside(size, a), prefix, lost, slack]) * UP).float()
 
 
-def _directions(rows: Tensor, count: int) -> Tensor:
-    """About the leading right singular vectors of rows (n, d), orthonormal (d, count), by subspace iteration."""
-    generator = torch.Generator(rows.device).manual_seed(0)
-    guess = torch.randn(rows.shape[1], count, generator=generator, device=rows.device)
+def _directions(centers: Centers, chosen: Tensor, count: int) -> Tensor:
+    """About the leading right singular vectors of some centers, orthonormal (d, count), by subspace iteration.
+
+    Memory: three to four times the result, and one piece of rows.
+    """
+    generator = torch.Generator(centers.device).manual_seed(0)
+    guess = torch.randn(centers.dim, count, generator=generator, device=centers.device)
     for _ in range(ITERATIONS):
-        guess = torch.linalg.qr(rows.T @ (rows @ guess))[0]
-    image = rows @ guess
-    basis: Tensor = guess @ torch.linalg.eigh(image.T @ image)[1].flip(1)
+        image = torch.zeros_like(guess)
+        for rows in _pieces(centers, chosen):
+            image.addmm_(rows.T, rows @ guess)
+        del guess
+        guess = torch.linalg.qr(image)[0]
+    gram = guess.new_zeros(count, count)
+    for rows in _pieces(centers, chosen):
+        part = rows @ guess
+        gram.addmm_(part.T, part)
+    basis: Tensor = guess @ torch.linalg.eigh(gram)[1].flip(1)
     return basis.contiguous()
+
+
+def _pieces(centers: Centers, chosen: Tensor) -> Iterator[Tensor]:
+    """Some centers (n,) as float32 rows, read again each time."""
+    for part in torch.split(chosen, STEP):
+        yield centers.rows(part, torch.float32)
 
 
 def _block_norms(coordinates: Tensor) -> list[Tensor]:

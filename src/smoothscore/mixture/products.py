@@ -3,8 +3,15 @@ r"""Products of queries with all centers, and the centers above a threshold amon
 :math:`S_j=x\cdot\mu_j-\tfrac12\|\mu_j\|^2` holds all of :math:`\|x-\mu_j\|^2=\|x\|^2-2S_j` that
 differs between centers. A table of S, or of bounds of it, has one row a center: products of a chunk of
 centers with the queries are much faster than the other way round.
+
+Pixels are read as bytes :math:`v=u-128`, which differ from the scaled centers :math:`c\mu` (c = 127.5) by one half
+everywhere: to subtract the bytes' offset from floats would take as long as the conversion. What is missing, and half
+the norm, stand in a tail that each row has, so that S is one product of rows :math:`(v_j,h_j,1)` with columns,
+
+.. math:: S_j=\tfrac1cx\cdot v_j-h_j+\tfrac1{2c}\mathbf 1\cdot x,\qquad h_j=\tfrac12\|\mu_j\|^2 .
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +19,13 @@ from torch import Tensor
 
 from smoothscore.mixture.centers import CHUNK, Centers
 
-__all__ = ["PIECE", "Table", "chunk_products", "gamma", "multiply", "products", "rounding"]
+__all__ = ["PIECE", "TAIL", "Rows", "Table", "extended_columns", "gamma", "multiply", "products", "rounding"]
 
 PIECE = 16  # centers whose largest value is kept beside the table
 PAIRS = 2**14  # of a query and a piece looked at together
 ROWS = 4096  # of the table handled together
+TAIL = 16  # values of an extended row past the stored ones
+HALF = 0.5  # by which scaled pixels exceed their bytes
 
 
 def gamma(terms: int) -> float:
@@ -28,8 +37,44 @@ def gamma(terms: int) -> float:
 def rounding(x: Tensor, centers: Centers) -> Tensor:
     """A bound (B,) of the error of S in float32, of :func:`products` and of the rounding of x: float64."""
     length: Tensor = torch.linalg.vector_norm(x.double(), dim=1)
-    largest = centers.largest
-    return gamma(centers.dim + 4) * (length + largest) * largest * (1 + 2.0**-10)
+    stored = centers.largest + 2 * HALF * math.sqrt(centers.dim) / centers.scale * centers.pixels
+    return gamma(centers.dim + TAIL) * (length * stored + centers.largest**2) * (1 + 2.0**-10)
+
+
+class Rows:
+    """Centers as products take them, read into one buffer: stored values, pixels as bytes, and a tail.
+
+    Memory: a chunk of centers in ``dtype``, and of bytes.
+    """
+
+    def __init__(self, centers: Centers, dtype: torch.dtype) -> None:
+        self.centers = centers
+        self.out = torch.zeros(CHUNK, centers.dim + TAIL, dtype=dtype, device=centers.device)
+        self.bytes = torch.empty(CHUNK * centers.pixels, centers.dim, dtype=torch.uint8, device=centers.device)
+        half, none = centers.half_norms, centers.half_norms.isinf()
+        barrier = torch.zeros_like(half).masked_fill_(none, -torch.inf)
+        self.tails = torch.stack([half.masked_fill(none, 0.0), torch.ones_like(half), barrier], 1).to(dtype)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop``, at most a chunk: (n, d + TAIL)."""
+        return self._extended(self.centers.raw(start, stop), self.tails[start:stop])
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Rows ``indices`` (n,), at most a chunk: (n, d + TAIL)."""
+        return self._extended(self.centers.take(indices), self.tails[indices])
+
+    def mean(self, pulled: Tensor) -> Tensor:
+        """Centers (B, d) from weighted means of extended rows (B, d + TAIL)."""
+        stored = pulled[:, : self.centers.dim]
+        return (stored + HALF) / self.centers.scale if self.centers.pixels else stored
+
+    def _extended(self, stored: Tensor, tails: Tensor) -> Tensor:
+        block, dim = self.out[: len(stored)], self.centers.dim
+        if self.centers.pixels:
+            stored = torch.bitwise_xor(stored, 128, out=self.bytes[: len(stored)]).view(torch.int8)
+        block[:, :dim] = stored
+        block[:, dim : dim + tails.shape[1]] = tails
+        return block
 
 
 @dataclass
@@ -95,19 +140,24 @@ class Table:
 
 def products(x: Tensor, centers: Centers) -> Table:
     """The table of S for queries x (B, d), in their dtype."""
-    table = Table.empty(centers, len(x), x.dtype)
-    buffer = torch.empty(CHUNK, centers.dim, dtype=x.dtype, device=x.device)
-    columns = (x / centers.scale).T.contiguous()
+    table, rows = Table.empty(centers, len(x), x.dtype), Rows(centers, x.dtype)
+    columns = extended_columns(x, centers, x.dtype)
     for start in range(0, centers.count, CHUNK):
         stop = min(start + CHUNK, centers.count)
-        chunk_products(centers, columns, start, centers.scaled(start, stop, buffer), table.values[start:stop])
+        multiply(rows.read(start, stop), columns, table.values[start:stop])
         table.settle(start, stop)
     return table
 
 
-def chunk_products(centers: Centers, columns: Tensor, start: int, block: Tensor, out: Tensor) -> None:
-    """S of one chunk: scaled centers (n, d) times queries (d, B) divided by the scale, less half the norms."""
-    multiply(block, columns, out).sub_(centers.half_norms[start : start + len(block), None].to(out.dtype))
+def extended_columns(x: Tensor, centers: Centers, dtype: torch.dtype) -> Tensor:
+    """Columns (d + TAIL, B) in ``dtype`` whose products with extended rows are S, for queries x (B, d)."""
+    columns = torch.zeros(centers.dim + TAIL, len(x), dtype=dtype, device=x.device)
+    stored, tail = torch.split(columns, [centers.dim, TAIL])
+    stored.copy_((x / centers.scale).T)
+    tail[0] = -1
+    tail[1] = stored.sum(0, dtype=torch.float64) * HALF * centers.pixels
+    tail[2] = 1
+    return columns
 
 
 def multiply(block: Tensor, columns: Tensor, out: Tensor) -> Tensor:

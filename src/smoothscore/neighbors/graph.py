@@ -16,15 +16,13 @@ from torch import Tensor
 from smoothscore.data import ImageSet, fingerprint
 from smoothscore.encoders import Encoder, encoder
 from smoothscore.errors import InputError
-from smoothscore.neighbors.approximate import approximate
+from smoothscore.neighbors.approximate import LARGE, Approximate
 from smoothscore.neighbors.search import Neighbors, Search
 from smoothscore.report.write import write_bytes
 
 __all__ = ["NeighborGraph"]
 
 Backend = Literal["auto", "exact", "faiss"]
-
-LARGE = 1_000_000  # images above which "auto" takes FAISS
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +74,10 @@ class NeighborGraph:
         """
         if backend not in ("auto", "exact", "faiss"):
             raise InputError(f"There is no backend {backend!r}; take auto, exact or faiss.")
+        if not isinstance(images, Tensor | ImageSet):
+            raise InputError(f"The images are a {type(images).__name__}; pass a tensor (N, *shape) or an ImageSet.")
+        if not isinstance(space, str | Encoder):
+            raise InputError(f"space is {space!r}; give the name of an encoder, or an Encoder.")
         if len(images) < 2:
             raise InputError(f"A neighbor graph needs 2 images or more, not {len(images)}.")
         measure = encoder(space, images) if isinstance(space, str) else space
@@ -83,14 +85,17 @@ class NeighborGraph:
         fast = backend == "faiss" or (backend == "auto" and len(images) > LARGE)
         parts = list(_parts(images, within_class))
         smallest, members = min(parts, key=lambda part: len(part[1]))
-        if not 1 <= k < len(members):
-            raise InputError(f"k is {k}; it must be between 1 and {len(members) - 1}, the other images of {smallest}.")
+        most = len(members) - 1
+        if not isinstance(k, int | np.integer) or not 1 <= k <= most:
+            raise InputError(f"k is {k!r}; it must be between 1 and {most}, the other images of {smallest}.")
         indices = torch.empty(len(images), k, dtype=torch.int64)
         distances = torch.empty(len(images), k, dtype=torch.float64)
         hits = 0.0
         for _, members in parts:
             chosen = place if len(members) == len(images) else place[members]
-            found, recall = approximate(chosen, k + 1) if fast else (Search(chosen)(chosen, k + 1), 1.0)
+            search = Approximate(chosen) if fast else Search(chosen)
+            found = search(chosen, k + 1)
+            recall = search.recall if isinstance(search, Approximate) else 1.0
             own = torch.from_numpy(members)
             local, distances[own] = _without_self(found)
             indices[own] = own[local]

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 _BLOCK = 1024
 _SIGN = 128  # u ^ 128, read as a signed byte, is u - 128
 _CHUNK = 2**21  # values held at once
+_NEAR = 2**17  # values of pairs held at once: they stay near the cache
 _LARGEST = 1e15  # beyond it squares may leave float32
 
 
@@ -47,17 +48,22 @@ class Rows:
     """
 
     def __init__(self, images: Tensor | ImageSet, role: str) -> None:
+        if not isinstance(images, Tensor | ImageSet):
+            raise InputError(f"The {role} are a {type(images).__name__}; pass a tensor (n, *shape) or an ImageSet.")
         if len(images) == 0:
             raise InputError(f"There are no {role}; give at least one image.")
         if isinstance(images, Tensor):
             images = images.detach().cpu()
             if images[:1].numel() == 0 or not images.is_floating_point():
                 raise InputError(f"The {role} are not floating-point images; pass values in [-1, 1] or an ImageSet.")
-            self._known = torch.cat([_on_grid(part, role) for part in torch.split(images, _step(images[0].numel()))])
+            self._known = torch.empty(len(images), dtype=torch.bool)
+            step = _step(images[0].numel())
+            for start in range(0, len(images), step):
+                self._known[start : start + step] = _on_grid(images[start : start + step], role)
             self._some_known = bool(self._known.any())
             if self._known.all():
                 images = to_images(images)
-        self.images = images
+        self.images = images.resident() if isinstance(images, ImageSet) else images
         self.count = len(images)
         self.integer = isinstance(images, ImageSet)
         self.shape = torch.Size(images.shape if isinstance(images, ImageSet) else images.shape[1:])
@@ -73,7 +79,7 @@ class Rows:
         """Rows (n, dim) as they are stored: uint8 pixels, or the given floats."""
         if isinstance(self.images, ImageSet):
             return torch.from_numpy(self.images.take(index)).reshape(len(index), self.dim)
-        return self.images[torch.from_numpy(index)].reshape(len(index), self.dim)
+        return self.images.index_select(0, torch.from_numpy(index)).reshape(len(index), self.dim)
 
     def exact(self, index: Index, *, pixels: bool) -> Tensor:
         """Rows (n, dim) in float64, on the scale of pixels, 0 to 255, or else on that of [-1, 1]."""
@@ -90,13 +96,16 @@ class Rows:
 
     def sizes(self, center: Tensor) -> Floats:
         """|y - center|^2 of all rows (count,); exact, if rows and ``center`` (dim,) hold integers from 0 to 255."""
-        if not self.integer:
-            parts = ((self.exact(index, pixels=False) - center).square_().sum(1) for index in self.chunks())
-            return torch.cat(list(parts)).numpy()
+        found = np.empty(self.count)  # of small results in a list, each may keep the memory of a large one from reuse
         short = 256  # of squares up to 255^2 stay below 2^24
-        blocks = torch.arange(self.dim)[:, None] // short == torch.arange(-(-self.dim // short))
-        parts = (self.raw(index).float().sub_(center.float()).square_() @ blocks.float() for index in self.chunks())
-        return torch.cat([part.sum(1, dtype=torch.float64) for part in parts]).numpy()
+        blocks = (torch.arange(self.dim)[:, None] // short == torch.arange(-(-self.dim // short))).float()
+        for index in self.chunks():
+            if self.integer:
+                parts = self.raw(index).float().sub_(center.float()).square_() @ blocks
+                found[index] = parts.sum(1, dtype=torch.float64)
+            else:
+                found[index] = (self.exact(index, pixels=False) - center).square_().sum(1)
+        return found
 
     def squares(self, x: Tensor, query: Index, index: Index) -> Floats:
         """|x_query - y_index|^2 of each pair (P,), by direct differences in float64.
@@ -104,10 +113,11 @@ class Rows:
         ``x`` (B, dim) is on the scale of these rows.
         """
         parts = []
-        step = max(1, _step(self.dim) // 8)
+        step = max(1, _NEAR // self.dim)
         for start in range(0, len(query), step):
             pairs = slice(start, start + step)
-            rows = self.exact(index[pairs], pixels=self.integer).sub_(x[torch.from_numpy(query[pairs])])
+            rows = self.exact(index[pairs], pixels=self.integer)
+            rows.sub_(x.index_select(0, torch.from_numpy(query[pairs])))
             parts.append(torch.linalg.vecdot(rows, rows))
         return torch.cat(parts).numpy() if parts else np.empty(0)
 
@@ -118,22 +128,20 @@ class Rows:
         """
         moved = x - 128
         own, others = moved.square().sum(1).numpy(), sizes[index]
-        largest = np.zeros(len(x))
-        np.maximum.at(largest, query, others)
-        width = np.where(own * largest <= 2.0**48, self.dim, _BLOCK).tolist()
         right = moved.float()
-        step = max(1, _step(self.dim) // 2)
+        step = max(1, 2 * _NEAR // self.dim)
         buffer = torch.empty(min(step, len(query)), self.dim)
         products = torch.zeros(len(query), dtype=torch.float64)
         edges = np.flatnonzero(np.diff(query, prepend=-1, append=-1)).tolist()
         for first, last in pairwise(edges):
             mine = int(query[first])
+            width = self.dim if own[mine] * others[first:last].max() <= 2.0**48 else _BLOCK
             for low in range(first, last, step):
                 high = min(low + step, last)
                 signed = self.raw(index[low:high]).bitwise_xor_(_SIGN).view(torch.int8)
                 rows = buffer[: high - low].copy_(signed)
-                for at in range(0, self.dim, width[mine]):
-                    part = slice(at, at + width[mine])
+                for at in range(0, self.dim, width):
+                    part = slice(at, at + width)
                     products[low:high] += torch.mv(rows[:, part], right[mine, part])
         found: Floats = others + own[query] - 2 * products.numpy()
         return found

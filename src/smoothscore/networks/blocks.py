@@ -16,7 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from smoothscore.networks.layers import DoublingConv, HalvingConv, convolution, group_norm, xavier
+from smoothscore.networks.layers import DoublingConv, Dropout, HalvingConv, convolution, group_norm, xavier
 
 __all__ = ["ResidualBlock", "Resize"]
 
@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
             self.affine = nn.Linear(embedding, outputs)
             xavier(self.affine)
         self.norm1 = group_norm(outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv1 = convolution(outputs, outputs, 3, variance=NEARLY_ZERO)
         self.skip = None if inputs == outputs and resize is None else _resizing(inputs, outputs, 1, resize, taps)
         self.attention = attention

@@ -16,6 +16,7 @@ __all__ = [
     "ConvHalving",
     "Doubling",
     "DoublingConv",
+    "Dropout",
     "Halving",
     "HalvingConv",
     "convolution",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 GROUPS, SMALLEST_GROUP = 32, 4
+LOTS = 2**16  # values of one random integer of a dropout
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -50,6 +52,22 @@ def convolution(inputs: int, outputs: int, kernel: int, variance: float = 1.0, p
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     xavier(layer, variance, parts)
     return layer
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose mask costs a processor a third of PyTorch's: four values from each random integer.
+
+    The probability is rounded to a multiple of 2^-16, and what is kept is scaled to the rounded one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values of ``x``, in training each zero with the probability ``p`` and else scaled to keep the mean."""
+        lost = round(self.p * LOTS)
+        if not self.training or not lost or x.device.type != "cpu":
+            return super().forward(x)
+        integers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        lots = integers.view(torch.int16)[: x.numel()].reshape(x.shape)
+        return x.masked_fill(lots < lost - LOTS // 2, 0) * (LOTS / (LOTS - lost))
 
 
 def low_pass(taps: Sequence[int]) -> Tensor:

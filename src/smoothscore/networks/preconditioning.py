@@ -17,9 +17,16 @@ form          :math:`c_{skip}`       :math:`c_{out}`                 :math:`c_{i
 
 with :math:`v=\sigma^2+\sigma_d^2`.
 A network without noise conditioning is called with :math:`c_{in}x` alone. With the form ``noise`` it then never meets
-the level at all: it predicts unit noise, and the level is a factor of its output. A network with a
-:class:`LinearBypass` has the Gaussian denoiser of the training set in place of :math:`c_{skip}x`, which in ``edm`` is
-that of the isotropic Gaussian of variance :math:`\sigma_d^2`.
+the level at all: it predicts unit noise, and the level is a factor of its output. Its input, though, is as large as the
+noise, 80 and more. The form ``scaled-noise`` therefore divides an image by its own size and starts from what that says,
+
+.. math:: \hat n=s^{-1}F(h)+\big(1-s^{-2}\big)h,\qquad h=x/s,\quad s^2=1+|x|^2/d,
+
+which in much noise is :math:`(x+F)/\sigma`: what is left to predict is the clean image, of unit size at every level, so
+that an error of F is not multiplied by the noise. Nothing comes from outside, since the size is the image's.
+
+A network with a :class:`LinearBypass` has the Gaussian denoiser of the training set in place of :math:`c_{skip}x`,
+which in ``edm`` is that of the isotropic Gaussian of variance :math:`\sigma_d^2`.
 """
 
 import dataclasses
@@ -41,6 +48,7 @@ __all__ = [
     "VP",
     "Denoiser",
     "Preconditioning",
+    "ScaledNoise",
     "ScoreOutput",
     "UnitNoise",
     "evaluate",
@@ -79,10 +87,14 @@ class Preconditioning:
         """
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
         skip, out, scale, noise = self.coefficients(level)
-        raw = evaluate(network, _spread(scale, x) * x, noise, **labels)
+        raw = self.output(network, _spread(scale, x) * x, noise, **labels)
         inner = _inner(network)
         linear = inner.linear(x, level) if isinstance(inner, LinearBypass) else _spread(skip, x) * x
         return linear + _spread(out, x) * raw
+
+    def output(self, network: nn.Module, x: Tensor, noise: Tensor, **labels: Tensor) -> Tensor:
+        """The output F for the scaled images ``x`` and the levels ``noise`` as the network takes them."""
+        return evaluate(network, x, noise, **labels)
 
     def weight(self, sigma: Tensor) -> Tensor:
         """The weight of the squared error ``|D - y|^2`` in the loss, like ``sigma``: 1 / sigma^2.
@@ -171,6 +183,19 @@ class UnitNoise(Preconditioning):
 
 
 @dataclass(frozen=True)
+class ScaledNoise(UnitNoise):
+    """The unit noise, predicted from an image divided by its own size; for networks that never meet the level."""
+
+    name: ClassVar[str] = "scaled-noise"
+
+    def output(self, network: nn.Module, x: Tensor, noise: Tensor, **labels: Tensor) -> Tensor:
+        """The predicted noise of the images ``x``."""
+        size = _spread((1 + x.square().flatten(1).mean(1)).sqrt(), x)
+        scaled = x / size
+        return evaluate(network, scaled, noise, **labels) / size + (1 - size**-2) * scaled
+
+
+@dataclass(frozen=True)
 class ScoreOutput(Preconditioning):
     """The network is the score itself, with or without the level as an input."""
 
@@ -205,12 +230,12 @@ class Denoiser(Preconditioning):
 
 
 FORMS: Mapping[str, type[Preconditioning]] = {
-    form.name: form for form in (EDM, VE, VP, UnitNoise, ScoreOutput, Denoiser)
+    form.name: form for form in (EDM, VE, VP, UnitNoise, ScaledNoise, ScoreOutput, Denoiser)
 }
 
 
 def preconditioning(form: str | Mapping[str, str | float] | Preconditioning) -> Preconditioning:
-    """The preconditioning of a name (``"edm"``, ``"ve"``, ``"vp"``, ``"noise"``, ``"score"``, ``"denoiser"``).
+    """The preconditioning of a name of the table above, or ``"scaled-noise"``.
 
     A mapping ``{"name": ..., settings}`` of :meth:`Preconditioning.to_dict` and an object are taken as well.
 

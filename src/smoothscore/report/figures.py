@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from smoothscore.errors import InputError
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, and 26 MB
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.lines import Line2D
 
 __all__ = ["Region", "Series", "curves", "histogram", "image_grid", "png_uri", "prefix_ids"]
 
@@ -100,6 +100,8 @@ def curves(
         y_range: ends of the vertical axis; from the data by default.
         regions: intervals named along the top, e.g. ``Region("danger zone", 1.8, 4.1, shaded=True)``.
     """
+    from matplotlib.lines import Line2D
+
     positions = np.asarray(x, dtype=float)
     order = np.argsort(positions)
     positions = positions[order]
@@ -141,6 +143,8 @@ def histogram(
         bins: number of bins between the least and the greatest value of all groups.
         marks: vertical lines by name, e.g. ``{"threshold": 2 / 3}``.
     """
+    from matplotlib.lines import Line2D
+
     values = [np.asarray(group, dtype=float).ravel() for group in groups.values()]
     edges = np.histogram_bin_edges(np.concatenate([group[np.isfinite(group)] for group in values]), bins)
     styles = [{name: style[name] for name in ("color", "ls")} for style in _styles(len(values))]
@@ -161,8 +165,11 @@ def histogram(
 
 
 @contextmanager
-def _drawing(handles: list[Line2D], labels: list[str]) -> Iterator[tuple[Canvas, Axes]]:
+def _drawing(handles: "list[Line2D]", labels: list[str]) -> "Iterator[tuple[Canvas, Axes]]":
     """An empty plot in the house style with its legend above; the user's own matplotlib settings are kept out."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's browser has its own fonts
         mpl.rcdefaults()
@@ -185,7 +192,9 @@ def _styles(count: int) -> list[dict[str, Any]]:
     return [{"color": color, "ls": dash, "marker": marker} for color, dash, marker, _ in looks]
 
 
-def _log_scale(axes: Axes, name: Literal["x", "y"]) -> None:
+def _log_scale(axes: "Axes", name: Literal["x", "y"]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     axes.set(**{f"{name}scale": "log"})
     axis = axes.xaxis if name == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(numticks=9))
@@ -193,7 +202,7 @@ def _log_scale(axes: Axes, name: Literal["x", "y"]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _name_regions(axes: Axes, regions: Sequence[Region]) -> None:
+def _name_regions(axes: "Axes", regions: Sequence[Region]) -> None:
     left, right = axes.get_xlim()
     for region in regions:
         low, high = max(region.low, left), min(region.high, right)
@@ -219,7 +228,7 @@ def _name_regions(axes: Axes, regions: Sequence[Region]) -> None:
         )
 
 
-def _svg(canvas: Canvas) -> str:
+def _svg(canvas: "Canvas") -> str:
     """The drawing as one ``<svg>`` element without header, date, page-wide style or unused ids."""
     stream = io.StringIO()
     canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

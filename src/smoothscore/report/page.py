@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from smoothscore.report.figures import png_uri, prefix_ids
 from smoothscore.report.review import SCRIPT, Review, script_hash
 from smoothscore.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = [
     "Block",
@@ -111,6 +113,11 @@ class Table:
     def numeric(self) -> list[bool]:
         """For each column, whether all its cells are numbers or begin like one."""
         return [all(_is_number(row[index]) for row in self.rows) for index in range(len(self.columns))]
+
+    @property
+    def sentences(self) -> bool:
+        """Whether a cell is so long that a narrow screen shows each row as a paragraph."""
+        return any(len(str(cell)) > 60 for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)
@@ -300,7 +307,9 @@ def _flat(setting: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("smoothscore.report"),
         autoescape=True,

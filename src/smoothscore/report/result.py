@@ -9,16 +9,16 @@ import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from rich.console import Group as RichGroup
-from rich.table import Table as RichTable
-from rich.text import Text as RichText
 
 from smoothscore.report.page import Page, Section
 from smoothscore.report.write import write_text
 from smoothscore.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Group as RichGroup
 
 __all__ = ["Result", "plain"]
 
@@ -85,8 +85,12 @@ class Result:
         """
         return write_text(path, self.page().html())
 
-    def __rich__(self) -> RichGroup:
+    def __rich__(self) -> "RichGroup":
         """The title and the summary for ``rich.print``."""
+        from rich.console import Group as RichGroup
+        from rich.table import Table as RichTable
+        from rich.text import Text as RichText
+
         table = RichTable(show_header=False, box=None)
         table.add_column(no_wrap=True)
         table.add_column()

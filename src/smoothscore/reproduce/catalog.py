@@ -12,7 +12,9 @@ from smoothscore.errors import InputError
 from smoothscore.reproduce import (
     far_field,
     gaussian,
+    gaussian_learning,
     gaussian_paths,
+    gaussian_teleport,
     geometry_curves,
     geometry_denoisers,
     geometry_thresholds,
@@ -23,6 +25,7 @@ from smoothscore.reproduce import (
     shell_mass,
     smoothing,
     smoothing_paths,
+    smoothing_steps,
 )
 from smoothscore.reproduce.request import Request, Scale
 from smoothscore.reproduce.result import Findings, Reproduction
@@ -83,7 +86,7 @@ ENTRIES: Mapping[str, Entry] = {
         kernel_sample_size.effective_sample_size,
     ),
     "gmm-panels": Entry(
-        "Gaussian score approximation, Figures 6 and 11",
+        "Gaussian score approximation, Figures 6 and 9 to 11",
         "How much of a given score a Gaussian, a Gaussian mixture and the exact delta score explain.",
         gaussian.gmm_panels,
     ),
@@ -91,6 +94,11 @@ ENTRIES: Mapping[str, Entry] = {
         "Smoothing the score function, Figures 8 to 10",
         "How much noise lies in the shell of three standard deviations, and how normal its radius is.",
         shell_mass.shell_mass,
+    ),
+    "true-level-steps": Entry(
+        "Smoothing the score function, appendix B.4.3 and Figure 18",
+        "Whether few and many steps at the true noise level lead from the same noise to the same image.",
+        smoothing_steps.true_level_steps,
     ),
     "level-mismatch": Entry(
         "Smoothing the score function, appendix A.7",
@@ -108,9 +116,19 @@ ENTRIES: Mapping[str, Entry] = {
         far_field.far_field,
     ),
     "gaussian-paths": Entry(
-        "Gaussian score approximation, Figures 7 and 15 and Table 4",
-        "Where sampling paths leave the Gaussian's closed form, and the evaluations that starting on it saves.",
+        "Gaussian score approximation, Figures 7 and 15",
+        "Where sampling paths leave the Gaussian's closed form.",
         gaussian_paths.paths,
+    ),
+    "teleportation": Entry(
+        "Gaussian score approximation, Tables 4 to 6",
+        "The evaluations that starting on the Gaussian's path saves, and what that does to the samples.",
+        gaussian_teleport.teleportation,
+    ),
+    "learning-dynamics": Entry(
+        "Gaussian score approximation, Figure 12",
+        "Which of the idealized scores a network is like, checkpoint by checkpoint of its training.",
+        gaussian_learning.learning,
     ),
     "rotation": Entry(
         "Gaussian score approximation, section 3.3 and appendix D.4",

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from smoothscore import progress
-from smoothscore.geometry import Curve, unexplained_variance
-from smoothscore.report import Figure, Series, Table, curves
+from smoothscore.geometry import Curve
+from smoothscore.report import Table
+from smoothscore.reproduce.idealized import gaussians, mixture_words, shares, shares_drawn
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row
 from smoothscore.sampling import noise
-from smoothscore.scores import EmpiricalScore, GaussianMixtureScore, GaussianScore, Score
+from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 
 __all__ = ["far_field", "linear_error"]
 
@@ -33,18 +34,13 @@ NETWORK = 1.08
 
 def far_field(request: Request) -> Findings:
     """What Gaussians leave of the exact score of the training images, level by level."""
-    images = request.images()
-    images = images.subset(len(images) if request.full else min(1000, len(images)), request.seed)
+    images = request.images(quick=1000)
     points = 128 if request.full else 32
-    empirical, gaussian = EmpiricalScore(images), GaussianScore.fit(images)
-    ideal: dict[str, Score] = {
-        "isotropic": EmpiricalScore(gaussian.mean.reshape(1, *images.shape)),
-        "Gaussian": gaussian,
-        "mixture": GaussianMixtureScore.fit(images, labels=images.labels, seed=request.seed),
-    }
-    pure = torch.zeros(points, *images.shape)
-    left = {n: unexplained_variance(empirical, a, pure, SIGMAS, request.seed, points) for n, a in ideal.items()}
-    noised = unexplained_variance(empirical, gaussian, images, SIGMAS, request.seed, points)
+    empirical, ideal = EmpiricalScore(images), gaussians(images, request.seed)
+    gaussian = ideal["Gaussian"]
+    assert isinstance(gaussian, GaussianScore)
+    left = shares(empirical, ideal, torch.zeros(points, *images.shape), SIGMAS, request.seed, points)
+    noised = shares(empirical, {"Gaussian": gaussian}, images, SIGMAS, request.seed, points)["Gaussian"]
     error = linear_error(empirical, gaussian, FAR, points, request.seed)
     slope = float(np.polyfit(np.log(FAR), np.log(error), 1)[0])
     top = math.sqrt(float(gaussian.variances[0]))
@@ -82,10 +78,15 @@ def far_field(request: Request) -> Findings:
         "data": images.source,
         "images": len(images),
         "points": f"{points} a level, N(0, sigma^2)",
-        "mixture": "one Gaussian a class" if images.labels is not None else "10 clusters",
+        "mixture": mixture_words(images),
         "average": "ratio of means",
     }
-    return Findings(rows, setting, [_drawing({**left, "Gaussian, noised images": noised}), _table(left, noised)])
+    drawing = shares_drawn(
+        {**left, "Gaussian, noised images": noised},
+        "Figure 6 made again for the exact score: what the simpler scores leave of it.",
+        "All lines fall with the noise; the Gaussian's far below the isotropic one's.",
+    )
+    return Findings(rows, setting, [drawing, _table(left, noised)])
 
 
 def linear_error(score: Score, linear: GaussianScore, sigmas: tuple[float, ...], points: int, seed: int) -> Array:
@@ -104,20 +105,6 @@ def linear_error(score: Score, linear: GaussianScore, sigmas: tuple[float, ...],
 def _start(curve: Curve) -> float:
     """The level from which the unexplained share stays under one percent."""
     return max(curve.crossings(0.01), default=math.nan)
-
-
-def _drawing(lines: dict[str, Curve]) -> Figure:
-    return Figure(
-        curves(
-            SIGMAS,
-            [Series(name, curve.mean) for name, curve in lines.items()],
-            x_label="noise level σ",
-            y_label="unexplained share",
-            log_y=True,
-        ),
-        caption="Figure 6 made again for the exact score: what the simpler scores leave of it.",
-        alt="All lines fall with the noise; the Gaussian's far below the isotropic one's.",
-    )
 
 
 def _table(left: dict[str, Curve], noised: Curve) -> Table:

@@ -3,8 +3,6 @@ r"""*Gaussian score approximation*: sampling paths against the Gaussian's, which
 - **Figures 7 and 15** (section 4.3): mean squared deviation of the path of a score, by Heun's method on EDM's 18
   levels, from the closed-form path of the Gaussian with the same start, and of the two denoisers along it. The paper
   follows EDM's network; without one, the exact score of the training images is followed.
-- **Table 4** (section 6, CIFAR-10): evaluations that starting at a lower level by the Gaussian's path saves. Its
-  Frechet distances need the network; the deviation of the images is shown instead.
 - **The rotation formula** (section 3.3, appendix D.4):
   :math:`x_t=\alpha_tx_0+\sigma_tx_T+\sum_kJ(\alpha_t;\lambda_k)c_ku_k`, and the bounds printed for J.
 """
@@ -18,14 +16,14 @@ from torch import Tensor
 
 from smoothscore import schedules
 from smoothscore.data import ImageSet
-from smoothscore.report import Figure, Series, Table, curves
-from smoothscore.report.page import Cell
+from smoothscore.report import Figure, Series, curves
+from smoothscore.reproduce.idealized import mixture_of, mixture_words
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row
 from smoothscore.sampling import noise
 from smoothscore.sampling.evaluator import Evaluator
 from smoothscore.sampling.flow import Heun
-from smoothscore.scores import EmpiricalScore, GaussianMixtureScore, GaussianScore, Score
+from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 from smoothscore.scores.gaussian_flow import rotation_remainder
 
 __all__ = ["paths", "rotation"]
@@ -34,31 +32,18 @@ Array = NDArray[np.float64]
 
 STEPS = 18
 APART = 0.01  # mean squared deviation a value at which the paper calls two paths apart
-TABLE_4 = {  # steps skipped: evaluations, noise level
-    0: ("35", "80.0"),
-    1: ("33", "57.6"),
-    2: ("31", "40.8"),
-    3: ("29", "28.4"),
-    4: ("27", "19.4"),
-    5: ("25", "12.9"),
-    6: ("23", "8.4"),
-    7: ("21", "5.3"),
-    8: ("19", "3.3"),
-    10: ("15", "1.1"),
-    12: ("11", "0.3"),
-}
 VARIANCES = (1.0, 4.0, 10.0, 100.0, 1e4)
 PRINTED_BOUND = 2 - math.sqrt(2)
 
 
+@torch.no_grad()
 def paths(request: Request) -> Findings:
-    """Deviation of the paths from the Gaussian's over noise levels, and what teleportation saves and changes."""
-    images = request.images()
-    images = images.subset(len(images) if request.full else min(1000, len(images)), request.seed)
+    """Deviation of the paths from the Gaussian's over noise levels."""
+    images = request.images(quick=1000)
     score = EmpiricalScore(images) if request.score is None else request.given_score(images)
     name = "exact score" if request.score is None else "given score"
     gaussian = GaussianScore.fit(images)
-    mixture = GaussianMixtureScore.fit(images, labels=images.labels, seed=request.seed)
+    mixture = mixture_of(images, request.seed)
     count = 64 if request.full else 16
     levels = schedules.karras(STEPS)
     start = levels[0] * noise(request.seed, 0, count, images.shape).float()
@@ -85,28 +70,25 @@ def paths(request: Request) -> Findings:
         Row(f"final images, {name}: MSE to the Gaussian's", float(_spread(walked[name][-1] - exact[-1])[0])),
         Row("final images, mixture: MSE to the Gaussian's", float(_spread(walked["mixture"][-1] - exact[-1])[0])),
     ]
-    teleported, table = _teleports(score, gaussian, start, levels, walked[name][-1])
     setting = {
         "data": images.source,
         "images": len(images),
         "paths": count,
         "levels": f"EDM's {STEPS}",
         "sampler": "heun",
-        "score": request.score if isinstance(request.score, str) else type(score).__name__,
-        "mixture": "one Gaussian a class" if images.labels is not None else "10 clusters",
+        "score": name if request.score is None else request.score_name,
+        "mixture": mixture_words(images),
     }
     figures = [
         _figure(sigmas, states, "Figure 7 made again: deviation of the states from the Gaussian's closed form."),
         _figure(sigmas, denoisers, "Figure 15 made again: deviation of the denoised images along the same paths."),
     ]
-    return Findings([*rows, *teleported], setting, [*figures, table])
+    return Findings(rows, setting, figures)
 
 
 def _walk(score: Score, x: Tensor, levels: Tensor) -> Tensor:
     """The states at all levels and the image: (levels + 1, count, *shape)."""
-    with torch.no_grad():
-        steps = Heun().walk(Evaluator(score), x, [*levels.tolist(), 0.0])
-        return torch.stack([x, *steps])
+    return torch.stack([x, *Heun().walk(Evaluator(score), x, [*levels.tolist(), 0.0])])
 
 
 def _spread(difference: Tensor) -> Array:
@@ -123,25 +105,6 @@ def _apart(deviation: Array, sigmas: Array) -> float:
     i = over[0]
     logs = np.log(np.maximum(deviation[[i - 1, i]], 1e-30))
     return float(np.exp(np.interp(math.log(APART), logs, np.log(sigmas[[i - 1, i]]))))
-
-
-def _teleports(
-    score: Score, gaussian: GaussianScore, start: Tensor, levels: Tensor, final: Tensor
-) -> tuple[list[Row], Table]:
-    """Evaluations for each number of skipped steps, and how far the images move."""
-    rows: list[Row] = []
-    cells: list[list[Cell]] = []
-    for skipped, (evaluations, sigma) in TABLE_4.items():
-        model = Evaluator(score)
-        x = gaussian.solve(start, float(levels[0]), float(levels[skipped])) if skipped else start
-        with torch.no_grad():
-            *_, x = Heun().walk(model, x, [*levels[skipped:].tolist(), 0.0])
-        ours = model.evaluations // len(start)
-        moved = float(_spread(x - final)[0])
-        rows.append(Row(f"evaluations, {skipped} steps skipped", ours, evaluations, (float(evaluations),) * 2))
-        cells.append([str(skipped), ours, evaluations, f"{float(levels[skipped]):.1f}", sigma, f"{moved:.3g}"])
-    columns = ["steps skipped", "evaluations", "printed", "noise level", "printed level", "MSE to the unskipped image"]
-    return rows, Table(columns, cells, caption="Table 4's settings, with this score: images from the same noise.")
 
 
 def _figure(sigmas: Array, lines: dict[str, Array], caption: str) -> Figure:
@@ -161,8 +124,7 @@ def _figure(sigmas: Array, lines: dict[str, Array], caption: str) -> Figure:
 
 def rotation(request: Request) -> Findings:
     """The most negative J for several variances, and what the rotation formula misses on images."""
-    images = request.images("mnist-5k")
-    images = images.subset(len(images) if request.full else min(1000, len(images)), request.seed)
+    images = request.images("mnist-5k", quick=1000)
     alpha = torch.linspace(0, 1, 20001, dtype=torch.float64)
     sigma = (1 - alpha**2).sqrt()
     least = {v: float(rotation_remainder(torch.tensor(v), 1.0, sigma, 0.0, alpha).min()) for v in VARIANCES}

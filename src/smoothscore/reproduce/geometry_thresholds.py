@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore import schedules
@@ -60,6 +59,8 @@ def printed_thresholds(least: Array, most: Array, count: int, p: float, delta: f
 
     Source: Two calm ends and the wild middle, Thm. 4.2.
     """
+    from scipy.special import ndtri
+
     gain = math.log((count - 1) * p / (1 - p))
     tail = -float(ndtri(delta / (count - 1)))
     root = math.sqrt(tail**2 + 2 * gain)

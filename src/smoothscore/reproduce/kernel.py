@@ -17,9 +17,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
-from scipy.special import logsumexp
 from torch import Tensor
 
 from smoothscore import progress
@@ -120,6 +117,9 @@ def led_kde(request: Request) -> Findings:
 
 def _spiral_densities(side: int, t: float, seed: int) -> tuple[dict[float, float], dict[str, Plane]]:
     """KL(p_t || LED-KDE) for several h, and the densities as pictures; the log-density is smoothed on a grid."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.special import logsumexp
+
     points = spiral(np.random.default_rng(seed).random(SPIRAL_POINTS))
     ticks = (torch.arange(side, dtype=torch.float64) + 0.5) * (2 * SQUARE / side) - SQUARE
     grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
@@ -153,6 +153,8 @@ def _normal_variance(t: float, h: float) -> float:
 
 def swiss_roll(request: Request) -> Findings:
     """Memorization, distance to the spiral and share of it covered, for several h."""
+    from scipy.spatial import cKDTree
+
     samples, shifts = (10_000, 32) if request.full else (500, 16)
     points = spiral(np.random.default_rng(request.seed).random(SPIRAL_POINTS))
     curve = spiral((np.arange(20_000) + 0.5) / 20_000)

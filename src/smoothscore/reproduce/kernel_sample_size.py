@@ -20,7 +20,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaln, ive
 
 from smoothscore import progress
 from smoothscore.report import Figure, Series, Table, curves
@@ -88,6 +87,8 @@ def sphere(dim: int) -> Target:
         return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
     def log_density(x: Array, t: float) -> Array:
+        from scipy.special import gammaln, ive
+
         radius = np.linalg.norm(x, axis=-1)
         kappa = radius / t
         bessel = np.log(ive(order, kappa)) + kappa + order * np.log(2 / kappa)

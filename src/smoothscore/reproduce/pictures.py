@@ -1,15 +1,17 @@
-"""Pictures of planes: densities and vector fields side by side, as PNG bytes."""
+"""Pictures as PNG bytes: densities and vector fields on planes side by side, and rows of images."""
 
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Plane", "planes"]
+from smoothscore.data import to_images
+from smoothscore.report import image_grid
+
+__all__ = ["Plane", "planes", "rows_of_images"]
 
 Array = NDArray[np.float64]
 
@@ -31,6 +33,9 @@ class Plane:
 
 def planes(panels: Mapping[str, Plane], half: float) -> bytes:
     """The panels in rows of four under their names; each heat map has its own scale."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     canvas = Canvas(figsize=(2.3 * columns, 2.45 * rows), layout="constrained", dpi=110)
@@ -55,3 +60,9 @@ def planes(panels: Mapping[str, Plane], half: float) -> bytes:
     FigureCanvasAgg(canvas)
     canvas.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
+
+
+def rows_of_images(rows: Mapping[str, Tensor]) -> bytes:
+    """Images (n, C, H, W) in [-1, 1], a named row for each entry, as PNG; small ones enlarged."""
+    pixels = [to_images(images).take(range(len(images))) for images in rows.values()]
+    return image_grid(np.concatenate(pixels), len(pixels[0]), list(rows), scale=max(1, 72 // pixels[0].shape[2]))

@@ -32,8 +32,8 @@ class Request:
         """Whether the paper's own counts are wanted."""
         return self.scale == "full"
 
-    def images(self, default: str | None = None) -> ImageSet:
-        """The data given, or the built-in set named ``default``.
+    def images(self, default: str | None = None, quick: int | None = None) -> ImageSet:
+        """The data given, or the built-in set named ``default``; at quick scale at most ``quick`` of them.
 
         Raises:
             InputError: no data were given and there is no default.
@@ -41,13 +41,14 @@ class Request:
         source = default if self.data is None else self.data
         if source is None:
             raise InputError(f"{self.name} needs CIFAR-10's training images; pass data=, e.g. 'cifar10-train.zip'.")
-        return as_images(source)
+        images = as_images(source)
+        return images if self.full or quick is None else images.subset(min(quick, len(images)), self.seed)
 
-    def split(self, train: int, held_out: int, label: int | None = None) -> tuple[ImageSet, ImageSet]:
+    def split(self, train: int | None, held_out: int, label: int | None = None) -> tuple[ImageSet, ImageSet]:
         """Random training images and other images of the same kind, at most so many of each.
 
         Args:
-            train: number of training images.
+            train: number of training images; None takes all there are.
             held_out: number of others, out of the held-out images given, or else out of the data.
             label: take images of this class only.
 
@@ -55,6 +56,7 @@ class Request:
             InputError: there are no labels, no images of that class, or the data leave none to hold out.
         """
         images = _of_class(self.images(), label)
+        train = len(images) if train is None else train
         if self.held_out is not None:
             others = _of_class(as_images(self.held_out), label)
             few, others_few = min(train, len(images)), min(held_out, len(others))
@@ -71,7 +73,8 @@ class Request:
         """
         if self.score is None:
             raise InputError(
-                f"{self.name} measures a score; pass score=, an object or a text like 'empirical:mnist-5k'."
+                f"{self.name} measures a score; pass score=, an object or a text: the folder of a training run, or a "
+                "closed form like 'empirical:mnist-5k'."
             )
         score = load_score(self.score) if isinstance(self.score, str) else self.score
         if score.shape != images.shape:
@@ -80,6 +83,11 @@ class Request:
                 "give the images that the score belongs to."
             )
         return score
+
+    @property
+    def score_name(self) -> str:
+        """What to call the score given."""
+        return self.score if isinstance(self.score, str) else type(self.score).__name__
 
 
 def _of_class(images: ImageSet, label: int | None) -> ImageSet:

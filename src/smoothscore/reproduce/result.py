@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
 from smoothscore.report.page import Block, Section, Table
 from smoothscore.report.result import Result
@@ -26,6 +25,8 @@ def printed(text: str) -> tuple[float, float]:
 
 def further_draw(draws: Sequence[float]) -> float:
     """How far from the mean of some draws a further one lies at most, in 95 of 100 cases if they are normal."""
+    from scipy.special import stdtrit
+
     spread = float(np.std(draws, ddof=1))
     return float(stdtrit(len(draws) - 1, 0.975)) * spread * math.sqrt(1 + 1 / len(draws))
 

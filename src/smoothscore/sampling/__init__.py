@@ -7,7 +7,8 @@ from smoothscore.sampling.interpolation import interpolate
 from smoothscore.sampling.langevin import AnnealedLangevin, FlowCorrected, PredictorCorrector
 from smoothscore.sampling.level import nearest_level
 from smoothscore.sampling.levels import SCHEDULES
-from smoothscore.sampling.loop import Plan, draw, draw_plan, plan
+from smoothscore.sampling.loop import draw, draw_plan
+from smoothscore.sampling.plan import Plan, plan
 from smoothscore.sampling.projections import Box, KnownPixels, Subspace
 from smoothscore.sampling.runge_kutta import RungeKutta
 from smoothscore.sampling.sampler import Sampler, Stepwise

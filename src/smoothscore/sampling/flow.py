@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from smoothscore import schedules
@@ -35,8 +36,7 @@ class Euler(Stepwise):
 
     def step(self, model: Evaluator, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
         """One step; see :class:`Stepwise`."""
-        clean = model.denoise(x, sigma)
-        return clean + (sigma_next / sigma) * (x - clean)
+        return torch.lerp(model.denoise(x, sigma), x, sigma_next / sigma)
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Heun(Stepwise):
     def step(self, model: Evaluator, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
         """One step; see :class:`Stepwise`."""
         clean = model.denoise(x, sigma)
-        predicted = clean + (sigma_next / sigma) * (x - clean)
+        predicted = torch.lerp(clean, x, sigma_next / sigma)
         if sigma_next == 0:
             return predicted
-        slope = (x - clean) / sigma
-        slope_next = (predicted - model.denoise(predicted, sigma_next)) / sigma_next
-        return x + (sigma_next - sigma) * (slope + slope_next) / 2
+        half = (sigma_next - sigma) / 2
+        x = x.add(x - clean, alpha=half / sigma)
+        return x.add_(predicted - model.denoise(predicted, sigma_next), alpha=half / sigma_next)
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class DPMSolver(Sampler):
             if sigma_next > 0:
                 h = math.log(sigma / sigma_next)
                 if last is not None:
-                    target = clean + h / (2 * last[1]) * (clean - last[0])
+                    target = torch.lerp(last[0], clean, 1 + h / (2 * last[1]))
                 last = clean, h
-            x = target + (sigma_next / sigma) * (x - target)
+            x = torch.lerp(target, x, sigma_next / sigma)
             yield x
 
 

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
-from scipy.integrate import RK45
 from torch import Tensor
 
 from smoothscore import schedules
@@ -88,6 +87,8 @@ class RungeKutta(Sampler):
         self, model: Evaluator, x: Tensor, slope: Tensor, log_level: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The states after one step, their slopes, and the errors (batch,) in units of the tolerance."""
+        from scipy.integrate import RK45
+
         column = (-1, *(1,) * (x.ndim - 1))
         h = size.to(x.dtype).reshape(column)
         slopes = [slope]

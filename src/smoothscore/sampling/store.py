@@ -24,7 +24,8 @@ from smoothscore.errors import InputError
 from smoothscore.mixture import Centers
 from smoothscore.report import write_text
 from smoothscore.report.result import plain
-from smoothscore.sampling.loop import Batch, Plan, batch_size_for, batches, check_count, per_image, report_failed
+from smoothscore.sampling.loop import Batch, batch_size_for, batches, check_count, per_image, report_failed
+from smoothscore.sampling.plan import Plan
 from smoothscore.sampling.sampleset import SampleSet, image_name
 
 __all__ = ["Processes", "processes", "write_samples"]

@@ -13,7 +13,6 @@ are wrapped: their state over :math:`\alpha` is a state here.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Self
 
 import torch
@@ -27,6 +26,7 @@ from smoothscore.scores import (
     GaussianMixtureScore,
     GaussianScore,
     MollifiedScore,
+    NetworkScore,
     PiecewiseScore,
     Score,
     UnifiedScore,
@@ -36,6 +36,7 @@ from smoothscore.scores.covariance import Covariance
 __all__ = ["Teleport", "far_field_error", "fit_gaussian", "gaussian_of", "shrinkage"]
 
 AGREE = 0.01  # of the data's variance
+MOST = 0.1
 PROBES = 64
 
 
@@ -74,15 +75,21 @@ class Teleport:
     def auto(cls, score: Score, gaussian: GaussianScore, levels: Sequence[float], seed: int = 0) -> Self | None:
         """The jump to the lowest of the levels, not the last, down to which the two denoisers agree.
 
-        They do while :func:`far_field_error` is below 1 %. ``levels`` descend from the first of the schedule; 64
-        evaluations for each that is tried.
+        They do until :func:`far_field_error` has risen by 1 % over its least value so far: that is what the network
+        itself misses at large noise, none for an exact score. More than 10 % is no agreement. ``levels`` descend from
+        the first of the schedule; 64 evaluations for each that is tried.
 
         Returns:
             ``None``, with a warning, when they differ at the second level already.
         """
         start = levels[0] * noise(seed, 0, PROBES, score.shape)
         images = gaussian.solve(start.to(gaussian.mean.device), levels[0], 0.0).cpu()
-        good = list(takewhile(lambda level: far_field_error(score, gaussian, images, level, seed) < AGREE, levels[:-1]))
+        good, least = list[float](), MOST - AGREE
+        for level in levels[:-1]:
+            error = far_field_error(score, gaussian, images, level, seed)
+            if error >= least + AGREE:
+                break
+            good, least = [*good, level], min(least, error)
         if len(good) < 2:
             warnings.warn(
                 f"The Gaussian is no good approximation soon below sigma {levels[0]:.3g}, where sampling begins, so "
@@ -113,7 +120,7 @@ def gaussian_of(score: Score) -> GaussianScore:
 
     That of an empirical, unified or mollified score is fitted to its centers, which takes N d^2 and an
     eigendecomposition of size d; a mixture of Gaussians is matched without its data. No shrinkage: these scores are
-    those of the centers themselves.
+    those of the centers themselves. A network has the one that its run keeps.
 
     Raises:
         InputError: the score does not hold its data; give the moments.
@@ -126,6 +133,8 @@ def gaussian_of(score: Score) -> GaussianScore:
         return gaussian_of(score.inner)
     if isinstance(score, PiecewiseScore):
         return gaussian_of(score.regions[-1][1])
+    if isinstance(score, NetworkScore) and score.moments is not None:
+        return score.moments
     if isinstance(score, EmpiricalScore | UnifiedScore):
         centers = score.centers
         if centers.uniform and centers.images is not None:
@@ -138,15 +147,21 @@ def gaussian_of(score: Score) -> GaussianScore:
     )
 
 
-def fit_gaussian(images: Tensor | ImageSet) -> GaussianScore:
-    """The Gaussian for a model trained on ``images``: its covariance shrunk when they are fewer than their values."""
+def fit_gaussian(images: Tensor | ImageSet, rank: int | None = None) -> GaussianScore:
+    """The Gaussian for a model trained on ``images``: its covariance shrunk when they are fewer than their values.
+
+    With a ``rank``, the variance outside of the largest directions is spread evenly over the others.
+    """
     gaussian = GaussianScore.fit(images)
     count, dim = len(images), gaussian.dim
-    if count >= dim:
-        return gaussian
     covariance = Covariance(gaussian.directions, gaussian.variances, float(gaussian.residual))
-    shrunk = covariance.shrunk(shrinkage(gaussian.variances, dim, count))
-    return GaussianScore(gaussian.mean.reshape(gaussian.shape), shrunk)
+    if count < dim:
+        covariance = covariance.shrunk(shrinkage(gaussian.variances, dim, count))
+    if rank is not None and rank < len(covariance.variances):
+        rest = covariance.variances[rank:].sum() + (dim - len(covariance.variances)) * covariance.residual
+        kept = covariance.truncated(rank)
+        covariance = Covariance(kept.directions, kept.variances, float(rest) / (dim - rank))
+    return GaussianScore(gaussian.mean.reshape(gaussian.shape), covariance)
 
 
 def shrinkage(variances: Tensor, dim: int, count: int) -> float:

@@ -91,7 +91,10 @@ class Score(nn.Module):
             raise InputError("x has NaN or infinite values; mend or drop those images first.")
         if sigma is None:
             raise InputError(f"{type(self).__name__} needs sigma, the noise level of x.")
-        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        try:
+            level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"sigma is {sigma!r}; give one number or one for each of the {len(x)} images.") from None
         if level.ndim > 1 or (level.ndim == 1 and len(level) != len(x)):
             raise InputError(
                 f"sigma has shape {tuple(level.shape)}; give one number or one for each of the {len(x)} images."

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,8 +54,8 @@ class CenterScore(Score):
         Raises:
             InputError: ``k`` is not between 1 and the number of centers.
         """
-        if not 1 <= k <= self.centers.count:
-            raise InputError(f"k is {k}; ask for 1 to {self.centers.count} centers.")
+        if not isinstance(k, int | np.integer) or not 1 <= k <= self.centers.count:
+            raise InputError(f"k is {k!r}; ask for 1 to {self.centers.count} centers.")
         weights = self._weights(x, sigma)
         top = weights.topk(k, dim=1)
         images = self.centers.rows(top.indices.flatten(), x.dtype).reshape(*top.indices.shape, *self.shape)

@@ -96,13 +96,14 @@ class EmpiricalScore(CenterScore):
 
 def _prior(weights: Tensor, count: int) -> Tensor:
     """Logarithms of the weights."""
-    if weights.shape != (count,) or not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+    given = isinstance(weights, Tensor) and weights.shape == (count,)
+    if not given or not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise InputError(f"weights must be {count} numbers, one for each center: 0 or more, finite, not all zero.")
     return weights.double().log()
 
 
 def _of_class(centers: Tensor | ImageSet, class_: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    labels = None if isinstance(centers, Tensor) else centers.labels
+    labels = centers.labels if isinstance(centers, ImageSet) else None
     if labels is None:
         raise InputError("class_ needs an ImageSet with labels; pass one, or select the centers yourself.")
     chosen: np.ndarray[tuple[int], np.dtype[np.bool_]] = labels == class_

@@ -53,6 +53,9 @@ class GaussianScore(Score):
     residual: Tensor
 
     def __init__(self, mean: Tensor, covariance: Tensor | Covariance) -> None:
+        for name, value, wanted in (("mean", mean, Tensor), ("covariance", covariance, Tensor | Covariance)):
+            if not isinstance(value, wanted):
+                raise InputError(f"The {name} is a {type(value).__name__}; pass a tensor.")
         super().__init__(mean.shape)
         if not torch.isfinite(mean).all():
             raise InputError("The mean has NaN or infinite values; mend the data it was computed from.")

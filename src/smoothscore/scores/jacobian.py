@@ -124,7 +124,10 @@ class CenterJacobian(Jacobian):
 
 
 class JvpJacobian(Jacobian):
-    """The Jacobian of any score, by products with it (forward-mode differentiation).
+    """The Jacobian of any score, by products with it.
+
+    They are found by forward-mode differentiation, or, where an operation inside the score has none (PyTorch's group
+    norm behind some convolutions, fused attention), by differentiating backward twice, at about twice the cost.
 
     Args:
         score: a function of x (B, *shape) alone, e.g. ``lambda x: score.score(x, sigma)``.
@@ -137,10 +140,19 @@ class JvpJacobian(Jacobian):
 
     def __init__(self, score: Callable[[Tensor], Tensor], x: Tensor) -> None:
         self.score, self.x, self.shape = score, x.detach(), x.shape
+        self._forward = True
 
     def matvec(self, v: Tensor) -> Tensor:
         """The Jacobian times ``v`` (B, *shape)."""
-        out: Tensor = torch.func.jvp(self.score, (self.x,), (v,))[1]
+        out: Tensor
+        if self._forward:
+            try:
+                out = torch.func.jvp(self.score, (self.x,), (v,))[1]
+            except RuntimeError:
+                self._forward = False
+            else:
+                return out
+        out = torch.autograd.functional.jvp(self.score, self.x, v)[1]  # type: ignore[no-untyped-call]
         return out
 
     def trace(self) -> Tensor:

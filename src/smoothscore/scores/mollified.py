@@ -76,11 +76,11 @@ class MollifiedScore(Score):
         nodes: Literal["gaussian", "sobol"] = "gaussian",
         approximation: Literal["larger-time"] | None = None,
     ) -> None:
-        super().__init__(score.shape)
         if not isinstance(score, Score):
             raise InputError(f"score is a {type(score).__name__}; give a Score, e.g. EmpiricalScore(images).")
-        if samples < 2 or samples % 2:
-            raise InputError(f"samples is {samples}; shifts come in pairs, so give an even number of at least 2.")
+        super().__init__(score.shape)
+        if not isinstance(samples, int) or samples < 2 or samples % 2:
+            raise InputError(f"samples is {samples!r}; shifts come in pairs, so give an even number of at least 2.")
         if approximation not in (None, "larger-time"):
             raise InputError(f"approximation is {approximation!r}; take 'larger-time' or None.")
         self.inner = score
@@ -161,7 +161,10 @@ class MollifiedScore(Score):
     def _width(self, level: Tensor) -> Tensor:
         """The bandwidth at each level, (batch,)."""
         width = self.bandwidth(level) if callable(self.bandwidth) else self.bandwidth
-        width = torch.as_tensor(width, dtype=level.dtype, device=level.device)
+        try:
+            width = torch.as_tensor(width, dtype=level.dtype, device=level.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"The bandwidth is {width!r}; give a number, or a function of sigma.") from None
         if width.shape not in ((), level.shape) or not (torch.isfinite(width).all() and (width >= 0).all()):
             raise InputError("The bandwidth must be one number at every noise level, 0 or more and finite.")
         return width.expand(len(level))

@@ -24,7 +24,10 @@ from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.covariance import Covariance
 from smoothscore.scores.gaussian import GaussianScore
 
-__all__ = ["NetworkScore"]
+__all__ = ["MOMENTS", "NetworkScore"]
+
+MOMENTS = "moments.safetensors"
+"""The Gaussian of the training images in a run's folder."""
 
 
 class NetworkScore(Score):
@@ -35,16 +38,21 @@ class NetworkScore(Score):
     Args:
         network: any module called as ``network(x, noise)``, or as ``network(x)`` for a score without noise
             conditioning, with an output of the shape of x. It is put into evaluation mode.
-        preconditioning: the form of its output: "edm", "ve", "vp", "noise" (it is the unit noise), "score" (the
-            score), "denoiser" (the denoised image), or an object of :mod:`smoothscore.networks`.
+        preconditioning: the form of its output: "edm", "ve", "vp", "noise" (it is the unit noise),
+            "scaled-noise", "score" (the score), "denoiser" (the denoised image), or an object of
+            :mod:`smoothscore.networks`.
         shape: of one image; None takes ``network.shape``.
         class_: the class of which the score is, in a network with classes; None for no class.
+
+    Attributes:
+        moments: the Gaussian of the training images that a run keeps, for teleportation; None where there is none.
 
     Raises:
         InputError: no shape, or a class that the network does not have.
     """
 
     label: Tensor
+    moments: GaussianScore | None
 
     def __init__(
         self,
@@ -60,7 +68,7 @@ class NetworkScore(Score):
         self.network = network.eval()
         self.preconditioning = networks.preconditioning(preconditioning)
         self.noise_conditional = is_noise_conditional(network)
-        self.class_ = class_
+        self.class_, self.moments = class_, None
         classes = getattr(network, "classes", 0)
         if class_ is not None and not 0 <= class_ < classes:
             raise InputError(f"class_ is {class_}, and the network has {classes} classes, counted from 0.")
@@ -96,7 +104,10 @@ class NetworkScore(Score):
         else:
             description, weights = read_plan(place), place
         network = _assemble(description, read_weights(weights), str(weights))
-        return cls(network, description["preconditioning"], class_=description["class"] if class_ is None else class_)
+        score = cls(network, description["preconditioning"], class_=description["class"] if class_ is None else class_)
+        if (place / MOMENTS).exists():
+            score.moments = _gaussian(read_weights(place / MOMENTS), description["shape"])
+        return score
 
     def score(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """The score at ``x`` (batch, *shape); without ``sigma`` at the level that :meth:`estimate_sigma` gives."""
@@ -162,9 +173,13 @@ def _assemble(description: Mapping[str, Any], tensors: Mapping[str, Tensor], tit
     network = rebuild(description, tensors, title)
     if not description["linear_bypass"]:
         return network
-    mean, directions, variances, residual = (
-        tensors[f"gaussian.{name}"] for name in ("mean", "directions", "variances", "residual")
-    )
-    covariance = Covariance(directions.double(), variances.double(), residual.item())
-    gaussian = GaussianScore(mean.reshape(tuple(description["shape"])), covariance)
-    return LinearBypass(network, gaussian.to(mean.dtype))
+    prefix = "gaussian."
+    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return LinearBypass(network, _gaussian(own, description["shape"]))
+
+
+def _gaussian(tensors: Mapping[str, Tensor], shape: Sequence[int]) -> GaussianScore:
+    """The Gaussian whose buffers these are, in their dtype."""
+    mean = tensors["mean"]
+    covariance = Covariance(tensors["directions"].double(), tensors["variances"].double(), tensors["residual"].item())
+    return GaussianScore(mean.reshape(tuple(shape)), covariance).to(mean.dtype)

@@ -21,7 +21,6 @@ import re
 from collections.abc import Callable
 
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from smoothscore.errors import InputError
@@ -53,7 +52,10 @@ def temperature_rule(
         return lambda sigma: _positive(temperature(sigma), sigma)
     if isinstance(temperature, str):
         return _named(temperature.replace(" ", ""), dim, collapse)
-    values = torch.as_tensor(temperature, dtype=torch.float64)
+    try:
+        values = torch.as_tensor(temperature, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"temperature is {temperature!r}; give a number, one for each level, or a rule.") from None
     if values.shape not in ((), sigmas.shape) or not (torch.isfinite(values).all() and (values > 0).all()):
         raise InputError(
             f"temperature must be positive and finite: one number, or one for each of the {len(sigmas)} levels."
@@ -99,7 +101,8 @@ def collapse_level(distances: Tensor, count: int, failure: float = 0.01) -> floa
     """
     if count < 3:
         return 0.0
-    return float(distances.median()) / (-2 * float(ndtri(failure / (count - 1))))
+    tail = torch.special.ndtri(torch.tensor(failure / (count - 1), dtype=torch.float64))
+    return float(distances.median()) / (-2 * float(tail))
 
 
 def perplexity_of(temperature: object) -> float | None:

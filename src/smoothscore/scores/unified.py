@@ -209,7 +209,10 @@ class UnifiedScore(CenterScore):
 
 
 def _ascending(sigmas: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
-    levels = torch.as_tensor(sigmas, dtype=torch.float64).detach().cpu()
+    try:
+        levels = torch.as_tensor(sigmas, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError):
+        raise InputError(f"sigmas is {sigmas!r}; give a list of positive, finite noise levels.") from None
     if levels.ndim != 1 or len(levels) == 0 or not (torch.isfinite(levels).all() and (levels > 0).all()):
         raise InputError("sigmas must be a list of positive, finite noise levels.")
     levels, order = levels.sort()
@@ -219,7 +222,7 @@ def _ascending(sigmas: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
 
 
 def _positive(values: Tensor, levels: Tensor) -> Tensor:
-    values = values.detach().double().cpu()
+    values = torch.as_tensor(values).detach().double().cpu()
     if values.shape != levels.shape or not (torch.isfinite(values).all() and (values > 0).all()):
         raise InputError(f"Give one positive, finite number for each of the {len(levels)} noise levels.")
     return values

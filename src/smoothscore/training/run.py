@@ -5,24 +5,25 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-import accelerate  # type: ignore[import-untyped]
 import numpy
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet, fingerprint
 from smoothscore.errors import InputError
 from smoothscore.geometry.duplicates import first_of_each
-from smoothscore.networks.store import describe, write_description
+from smoothscore.networks.store import describe, read_description, write_description
 from smoothscore.report import Result, Section, write_text
+from smoothscore.scores.network import MOMENTS
 from smoothscore.training import run_page
 from smoothscore.training.checkpoints import checkpoints, lock
 from smoothscore.training.history import History
+from smoothscore.training.moments import write_moments
 from smoothscore.training.setup import form_of, make_network, make_objective
 from smoothscore.training.trainer import Trainer
 from smoothscore.training.watch import Watch
@@ -126,6 +127,8 @@ def train(
         InputError: settings that do not fit the images or the run in ``out``, other images than before, another process
             at work in ``out``, a loss that is no number, memory or disk full. What was written stays whole.
     """
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+
     run = Path(out)
     before = _read(run) if (run / "run.json").exists() else None
     if resume and before is None:
@@ -146,6 +149,7 @@ def train(
         _check_same(run, config, description, before)
         if before.get("stopped") and _stops(config, before["stopped"]):
             return Run.load(run)
+        config = _as_begun(run, config)
     network = make_network(config, chosen)
     objective = make_objective(config, chosen)
     if accelerator.is_main_process:
@@ -156,6 +160,8 @@ def train(
             class_ = 0 if config.method == "dummy" else None
             write_description(run / "network.json", describe(network, form_of(config), class_))
             _write(run, description)
+            if not (run / MOMENTS).exists():
+                write_moments(run / MOMENTS, chosen)
         looks = config.watch_every and accelerator.is_main_process
         watch = Watch(chosen, held_out, config, form_of(config)) if looks else None
         board = _board(run) if tensorboard and accelerator.is_main_process else None
@@ -184,7 +190,7 @@ def _description(config: TrainConfig, train: Images, held_out: Images | None) ->
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": numpy.__version__,
-            "accelerate": accelerate.__version__,
+            "accelerate": version("accelerate"),
         },
     }
 
@@ -204,6 +210,13 @@ def _check_same(run: Path, config: TrainConfig, now: Mapping[str, Any], before: 
     if other:
         was = ", ".join(f"{name} was {getattr(old, name)!r}" for name in other)
         raise InputError(f"The run in {run} was begun with other settings ({was}); give those, or another folder.")
+
+
+def _as_begun(run: Path, config: TrainConfig) -> TrainConfig:
+    """The settings with the preconditioning of the run's network, should this version choose another."""
+    if config.preconditioning is not None or not (run / "network.json").exists():
+        return config
+    return replace(config, preconditioning=read_description(run / "network.json")["preconditioning"]["name"])
 
 
 def _stops(config: TrainConfig, stopped: Mapping[str, Any]) -> bool:

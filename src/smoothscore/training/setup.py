@@ -30,11 +30,11 @@ def form_of(config: TrainConfig) -> Preconditioning:
         InputError: there is none of that name, or the method leaves the noise level out and the form needs it.
     """
     blind = config.method in ("unconditional", "temperature")
-    form = preconditioning(config.preconditioning or ("noise" if blind else "edm"))
+    form = preconditioning(config.preconditioning or ("scaled-noise" if blind else "edm"))
     if config.method == "unconditional" and form.name in NEED_LEVEL:
         raise InputError(
             f"preconditioning {form.name!r} needs the noise level, which the method 'unconditional' leaves out; take "
-            "'noise', 'score' or 'denoiser'."
+            "'scaled-noise', 'noise', 'score' or 'denoiser'."
         )
     return form
 

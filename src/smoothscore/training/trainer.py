@@ -11,12 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from smoothscore import progress
@@ -30,6 +28,9 @@ from smoothscore.training.draws import Draws, batch_indices, draw
 from smoothscore.training.history import History, Tally
 from smoothscore.training.objectives import Losses, Objective
 from smoothscore.training.watch import Watch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # type: ignore[import-untyped]
 
 __all__ = ["LOG_EVERY", "Trainer"]
 
@@ -71,7 +72,7 @@ class Trainer:
         train: Tensor | ImageSet,
         config: TrainConfig,
         run: Path,
-        accelerator: Accelerator,
+        accelerator: "Accelerator",
         watch: Watch | None = None,
         board: Any = None,
     ) -> None:
@@ -209,6 +210,8 @@ class Trainer:
             if limit is not None and worst and worst["memorized"]["value"] > limit:
                 self.stopped = {"step": self.step, "weights": worst["weights"], **worst["memorized"]}
         if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+
             shared = [self.stopped]
             broadcast_object_list(shared)
             self.stopped = shared[0]

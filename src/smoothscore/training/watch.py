@@ -4,7 +4,7 @@ Every look draws samples from the weights as they are and from each average, for
 measures for each
 
 - the share whose nearest training image is less than 2/3 as far as the second nearest
-  (:mod:`smoothscore.memorization.copies`), beside the same share among held-out images,
+  (:mod:`smoothscore.memorization.copies`), beside the same share among held-out images, and the share below 1/3,
 - the Frechet distances in pixels to the training and to the held-out images,
 - the denoising error :math:`\mathrm E\|D(y+\sigma n)-y\|^2/d` on training and on held-out images, level by level: where
   the two part, the network has learned the images rather than their kind.
@@ -24,7 +24,7 @@ from smoothscore import schedules
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet, to_images
 from smoothscore.encoders import PIXEL
-from smoothscore.memorization import LOOSE, CopyTest, Rate, frechet_distance, moments
+from smoothscore.memorization import LOOSE, STRICT, CopyTest, Rate, frechet_distance, moments
 from smoothscore.networks import Preconditioning
 from smoothscore.report.figures import image_grid
 from smoothscore.report.result import plain
@@ -72,7 +72,8 @@ class Watch:
         finite = bool(samples.isfinite().all())
         if finite:
             ratio = self.test(samples).ratio
-            look |= {"memorized": _rate(ratio), "mean_ratio": ratio.mean(), "min_ratio": ratio.min()}
+            look |= {"memorized": _rate(ratio), "memorized_strictly": _rate(ratio, STRICT)}
+            look |= {"mean_ratio": ratio.mean(), "min_ratio": ratio.min()}
             drawn = moments(samples.flatten(1).numpy()) if len(samples) > 1 else None
             for name, reference in self.moments.items():
                 look[f"frechet_{name}"] = None if drawn is None else frechet_distance(drawn, reference)
@@ -111,8 +112,8 @@ class Watch:
             ]
 
 
-def _rate(ratio: NDArray[np.float64]) -> Rate:
-    return Rate(int((ratio < LOOSE).sum()), len(ratio))
+def _rate(ratio: NDArray[np.float64], threshold: float = LOOSE) -> Rate:
+    return Rate(int((ratio < threshold).sum()), len(ratio))
 
 
 def _some(images: Tensor | ImageSet, most: int) -> Tensor:
