@@ -162,8 +162,7 @@ def test_two_processes_write_the_files_of_one(tmp_path, cifar_test):
     one, two = tmp_path / "one", tmp_path / "two"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", *command, str(one)], check=True, env=environment)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
-                "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"]  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
     subprocess.run([*launcher, *command, str(two)], check=True, env=environment)
     assert files(one) == files(two)
     assert len(ss.load_images(two)) == 9

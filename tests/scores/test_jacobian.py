@@ -127,7 +127,7 @@ def test_products_alone_agree_with_the_gram_matrix() -> None:
 
 
 def test_a_network_without_forward_derivatives_is_differentiated_backward_twice() -> None:
-    """PyTorch's group norm has no forward derivative behind a strided convolution; central differences are the judge."""
+    """PyTorch's group norm has no forward derivative behind a strided convolution; judged by central differences."""
     network = build("tiny", (1, 16, 16), noise_conditional=False, width=8).double()
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)

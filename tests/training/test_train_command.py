@@ -90,7 +90,7 @@ def test_mistakes_are_one_sentence(tmp_path, run, options, words):
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_of_one(settings, tmp_path, run):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "smoothscore"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "smoothscore"]
     options = ["train", "digits?limit=40", "--config", str(settings), "--steps", "100", "--method", "temperature"]
     options += ["--neighbors", "5"]
     two = subprocess.run([*launch, *options, "-o", str(tmp_path / "two")], capture_output=True, text=True, check=False)

@@ -1,6 +1,7 @@
 """A training run: begun, continued, and read again."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -138,7 +139,8 @@ def train(
             raise InputError("There is no configuration; give one, or resume a run.")
         config = TrainConfig.from_dict(before["config"])
     chosen = _distinct(train) if config.deduplicate else train
-    accelerator = Accelerator()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # which accelerate does not look for without a GPU
+    accelerator = Accelerator(cpu=several and not torch.cuda.is_available())
     if config.batch_size % accelerator.num_processes:
         raise InputError(
             f"batch_size is {config.batch_size}, and {accelerator.num_processes} processes cannot share that equally; "
