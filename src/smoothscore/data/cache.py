@@ -12,7 +12,6 @@ import errno
 import hashlib
 import json
 import math
-import mmap
 import os
 import shutil
 import tempfile
@@ -95,10 +94,8 @@ def _open(entry: Path, title: str) -> ImageSet | None:
         file = entry / "pixels"
         if file.stat().st_size != math.prod(index.shape):
             return None
-        with file.open("rb") as opened:
-            # Copy on write: torch wants writable memory, and the file stays as it is.
-            mapping = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
-        pixels = np.frombuffer(mapping, np.uint8).reshape(index.shape)
+        # Copy on write: torch wants writable memory, and the file stays as it is.
+        pixels = np.asarray(np.memmap(file, dtype=np.uint8, mode="c", shape=tuple(index.shape)))
         if file.stat().st_mtime_ns != index.modified_ns and index.fingerprint != seal(
             hashlib.sha256(pixels.data), index.shape
         ):
@@ -114,7 +111,6 @@ def _open(entry: Path, title: str) -> ImageSet | None:
         notes=tuple(index.notes),
         skipped=tuple(index.skipped),
         fingerprint=index.fingerprint,
-        mapping=mapping,
     )
 
 

@@ -63,7 +63,7 @@ class Rows:
             self._some_known = bool(self._known.any())
             if self._known.all():
                 images = to_images(images)
-        self.images = images.resident() if isinstance(images, ImageSet) else images
+        self.images = images
         self.count = len(images)
         self.integer = isinstance(images, ImageSet)
         self.shape = torch.Size(images.shape if isinstance(images, ImageSet) else images.shape[1:])

@@ -7,9 +7,6 @@
 No center left out can be nearer than T, whatever the data; how many are measured decides the time only.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
@@ -31,8 +28,7 @@ Index = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _QUERIES = 256  # in one block
-_SHARED = 128  # queries from which each thread takes blocks of its own
-_SCRATCH = 2**24  # bounds held at once, by all threads together
+_SCRATCH = 2**24  # bounds held at once
 _MOST = 512  # principal directions tried
 _STEPS = 4  # lengths of the screen tried
 _TRIAL = 128  # queries it is tried on
@@ -99,28 +95,19 @@ class Search:
             )
         if not isinstance(k, int | np.integer) or not 1 <= k <= y.count:
             raise InputError(f"k is {k!r}; it must be between 1 and the number of centers, {y.count}.")
-        threads = torch.get_num_threads() if x.count >= _SHARED else 1
-        block = max(1, min(_QUERIES, _SCRATCH // y.count // threads, -(-x.count // threads)))
-        scratch = [torch.empty(-(-y.count // GROUP) * GROUP, block) for _ in range(threads)]
+        block = max(1, min(_QUERIES, _SCRATCH // y.count))
+        scratch = torch.empty(-(-y.count // GROUP) * GROUP, min(block, x.count))
         if not self._tried:
-            self._shorten(x, k, scratch[0])
-
-        def part(start: int) -> tuple[Index, Floats]:
-            mine = scratch.pop()
-            nearest = self._nearest(x, np.arange(start, min(start + block, x.count)), k, mine)
-            scratch.append(mine)
-            return nearest
-
+            self._shorten(x, k, scratch)
         found = []
-        shared = _one_each() if threads > 1 else nullcontext()
-        with progress.task("nearest neighbors", total=x.count) as advance, shared as pool:
-            for one in (pool.map if pool else map)(part, range(0, x.count, block)):
-                found.append(one)
-                advance(len(one[0]))
+        with progress.task("nearest neighbors", total=x.count) as advance:
+            for start in range(0, x.count, block):
+                index = np.arange(start, min(start + block, x.count))
+                found.append(self._nearest(x, index, k, scratch))
+                advance(len(index))
         indices, squares = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Neighbors(torch.from_numpy(indices), torch.from_numpy(np.sqrt(squares) / y.unit))
 
-    @torch.inference_mode()
     def _nearest(self, queries: Rows, chosen: Index, k: int, scratch: Tensor) -> tuple[Index, Floats]:
         """Indices and squared distances (B, k) of the chosen queries (B,)."""
         x = queries.exact(chosen, pixels=self.rows.integer)
@@ -177,14 +164,13 @@ class Search:
         self._tried = True
         projection = Projection(self.rows, plain.frame, principal(self.rows, plain.frame, most))
         some = np.unique(np.linspace(0, queries.count - 1, min(_TRIAL, scratch.shape[1])).astype(np.int64))
-        fastest, best = float("inf"), plain
-        lengths = [most * step // _STEPS for step in range(1, _STEPS + 1)]
-        with _one_each() as pool:
-            for screen in (plain, *(PrefixScreen(plain, projection.first(length)) for length in lengths)):
-                self._screen = screen
-                seconds = pool.submit(self._seconds, queries, some, k, scratch).result()
-                if seconds < fastest:
-                    fastest, best = seconds, screen
+        fastest = self._seconds(queries, some, k, scratch)
+        best = plain
+        for step in range(1, _STEPS + 1):
+            self._screen = PrefixScreen(plain, projection.first(most * step // _STEPS))
+            seconds = self._seconds(queries, some, k, scratch)
+            if seconds < fastest:
+                fastest, best = seconds, self._screen
         self._screen = best
 
     def _seconds(self, queries: Rows, some: Index, k: int, scratch: Tensor) -> float:
@@ -194,18 +180,6 @@ class Search:
             self._nearest(queries, some, k, scratch)
             moments.append(perf_counter())
         return min(after - before for before, after in pairwise(moments))
-
-
-@contextmanager
-def _one_each() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch has, each with a block of its own: much of it is no product, and would use one only."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        with pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pairs(mask: Tensor) -> tuple[Index, Index]:
