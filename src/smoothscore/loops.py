@@ -1,0 +1,40 @@
+"""Loops over stored pixels, compiled to machine code at first use and kept on disk.
+
+A matrix product wants floats, so uint8 pixels are first written out four times as large. For many queries together
+that is soon paid back; for one query, or for chosen pairs of images, reading the bytes themselves is several times as
+fast. Importing this module costs half a second and 70 MB (numba, LLVM), so it is imported where a loop is needed.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import numba
+import torch
+
+__all__ = ["compiled", "threaded"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Sums in any order, multiplication and addition in one rounding; nothing is assumed of NaN and infinity.
+_ORDER = {"reassoc", "contract", "nsz"}
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code that lets other threads run; where no folder can be written, not kept on disk."""
+    try:
+        return cast(Function, numba.njit(nogil=True, cache=True, fastmath=_ORDER)(function))
+    except RuntimeError:
+        return cast(Function, numba.njit(nogil=True, fastmath=_ORDER)(function))
+
+
+def threaded(function: Callable[..., None], count: int, *arguments: object) -> None:
+    """Call ``function(start, stop, *arguments)`` on parts of ``range(count)``, one in each of PyTorch's threads."""
+    threads = max(1, min(torch.get_num_threads(), count))
+    edges = [count * part // threads for part in range(threads + 1)]
+    if threads == 1:
+        function(0, count, *arguments)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(function, edges[i], edges[i + 1], *arguments) for i in range(threads)]:
+            done.result()
