@@ -4,6 +4,7 @@
         --test ../shared/data/cifar10-test.zip
 
 validity: real images in the place of samples; the share of 200 repetitions in which any is flagged, on five data sets.
+    Searches are kept in the cache, so that a benchmark that was stopped goes on.
 power: copies of CIFAR-10 images, changed in several ways, among fresh ones; the share found, beside the tests in use.
 
 Results go to benchmarks/results/audit.json, one entry a part.
@@ -25,8 +26,8 @@ from torch.nn.functional import interpolate
 from smoothscore import ImageSet, __version__, load_images
 from smoothscore.memorization.calibration import halves
 from smoothscore.memorization.conformal import discoveries, p_values
-from smoothscore.memorization.copies import at
-from smoothscore.memorization.detector import Detector, largest
+from smoothscore.memorization.detector import Detector, Found, largest
+from smoothscore.memorization.images import at
 from smoothscore.memorization.leaks import near_leaks
 from smoothscore.memorization.protocol import LOOSE, STRICT, VERSION
 from smoothscore.memorization.published import authentic, relative_ratio
@@ -44,11 +45,15 @@ def points(count: int) -> Tensor:
 
 
 def errors(images: ImageSet | Tensor, train: int, encoders: tuple[str, ...]) -> dict:
-    """The share of repetitions with any discovery, calibrated by held-out images and by halves of the training set."""
+    """The share of repetitions with any discovery.
+
+    Calibrated by held-out images; by those of them that are no near duplicates, where samples that are near duplicates
+    do not count; and by halves of the training set.
+    """
     samples = round(ALPHA / 2 * (train // 2 + 1))  # so that one above all of a half is flagged
     controls = round(samples / ALPHA) - 1
     rng = np.random.default_rng(0)
-    any_flagged: dict[str, list[float]] = {"held-out": [], "halves": []}
+    any_flagged: dict[str, list[float]] = {"held-out": [], "near": [], "halves": []}
     for _ in range(TRAINS):
         order = rng.permutation(len(images))
         chosen, fresh = (at(images, np.sort(rows)) for rows in (order[:train], order[train : train + FRESH]))
@@ -57,11 +62,14 @@ def errors(images: ImageSet | Tensor, train: int, encoders: tuple[str, ...]) -> 
         new = np.flatnonzero(found["pixel"].distances[:, 0] > 0)  # images that stand in the data set twice are copies
         surprise = largest(detector.surprise(found))
         sides = halves(chosen, detector.first, fresh, encoders, True, ALPHA)
-        some = {"held-out": 0, "halves": 0}
+        some = dict.fromkeys(any_flagged, 0)
         for _ in range(DRAWS):
-            drawn = rng.permutation(new)[: samples + controls]
-            mine, theirs = drawn[:samples], drawn[samples:]
+            drawn = rng.permutation(new)
+            mine, theirs, more = drawn[:samples], drawn[samples : samples + controls], drawn[samples : 2 * controls]
             some["held-out"] += len(discoveries(p_values(surprise[mine], surprise[theirs]), ALPHA)) > 0
+            kept = np.delete(more, near(found, more, encoders))[:controls]
+            flagged = discoveries(p_values(surprise[mine], surprise[kept]), ALPHA)
+            some["near"] += len(np.setdiff1d(flagged, near(found, np.concatenate([mine, more]), encoders))) > 0
             some["halves"] += any(len(discoveries(side.p_values[mine], side.level)) for side in sides)
         for name, count in some.items():
             any_flagged[name].append(count / DRAWS)
@@ -69,6 +77,11 @@ def errors(images: ImageSet | Tensor, train: int, encoders: tuple[str, ...]) -> 
     for name, shares in any_flagged.items():
         stated[name] = {"share": float(np.mean(shares)), "stderr": float(np.std(shares, ddof=1) / TRAINS**0.5)}
     return stated
+
+
+def near(found: Found, rows: np.ndarray, encoders: tuple[str, ...]) -> np.ndarray:
+    """Which of some images are near duplicates of training images, by their place in ``rows``."""
+    return near_leaks({space: matches.at(rows) for space, matches in found.items()}, encoders)
 
 
 def validity(options: argparse.Namespace) -> dict:
@@ -83,9 +96,10 @@ def validity(options: argparse.Namespace) -> dict:
     found = {}
     for name, (images, train) in sets.items():
         found[name] = row = errors(images, train, ("pixel",) if name.startswith("points") else ("pixel", "pca:30"))
-        texts = [f"{kind} {row[kind]['share']:.3f} +- {row[kind]['stderr']:.3f}" for kind in ("held-out", "halves")]
+        kinds = ("held-out", "near", "halves")
+        texts = [f"{kind} {row[kind]['share']:.3f} +- {row[kind]['stderr']:.3f}" for kind in kinds]
         print(f"  {name:24} {row['samples']} samples: {', '.join(texts)}", flush=True)
-    return found
+    return {"alpha": ALPHA, "repetitions": [TRAINS, DRAWS], "sets": found}
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
@@ -208,9 +222,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/audit.json"))
     options = parser.parse_args()
     found = json.loads(options.out.read_text()) if options.out.exists() else {}
-    found |= {"smoothscore": __version__, "protocol": VERSION}
     for part in options.parts:
-        found[part] = {"validity": validity, "power": power}[part](options)
+        measured = {"validity": validity, "power": power}[part](options)
+        found[part] = {"smoothscore": __version__, "protocol": VERSION} | measured
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

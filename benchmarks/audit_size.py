@@ -121,7 +121,7 @@ def search(options: argparse.Namespace) -> dict:
     faiss.omp_set_num_threads(torch.get_num_threads())
     row = {"queries": len(asked), "k": k, "prepare": timed(lambda: ours(samples[:128], k))}
     row["prepare faiss"] = timed(lambda: flat.add(values.numpy()))
-    row["smoothscore"] = min(timed(lambda: ours(asked, k)) for _ in range(2))
+    row["ours"] = min(timed(lambda: ours(asked, k)) for _ in range(2))
     row["faiss"] = min(timed(lambda: flat.search(queries.numpy(), k)) for _ in range(2))
     row["scikit-learn"] = timed(lambda: peer.kneighbors(queries.numpy()))
     row["product"] = product_seconds(train, samples, len(asked) * len(train))

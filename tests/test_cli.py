@@ -129,6 +129,10 @@ def test_bad_data_is_one_sentence_and_leaves_nothing(run, tmp_path, make):
         (["sample", "empirical:pictures", "-n", 2, "-o", "out", "--sampler", "magic"], "no sampler 'magic'"),
         (["sample", "empirical:pictures", "-n", 2, "-o", "out", "--steps", 0], "steps is 0"),
         (["sample", "nonsense:pictures", "-n", 2, "-o", "out"], "names no score"),
+        (
+            ["sample", "empirical:pictures", "-n", 2, "-o", "out", "--grid", "none/grid.png"],
+            "folder none does not exist",
+        ),
         (["sample", "pictures", "-n", 2, "-o", "out"], "no folder of a training run"),
         (["sample", "mollified:pictures", "-n", 2, "-o", "out"], "no bandwidth"),
         (["sample", "mollified:pictures?bandwidth=wide", "-n", 2, "-o", "out"], "bandwidth=wide"),

@@ -106,8 +106,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "gaps", tuple(_pair(gap) for gap in _listed("gaps", self.gaps)))
         object.__setattr__(self, "ema", tuple(_number("ema", life) for life in _listed("ema", self.ema)))
-        object.__setattr__(self, "network_options", dict(self.network_options))
-        object.__setattr__(self, "reasons", dict(self.reasons))
+        for name in ("network_options", "reasons"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(f"{name} is {getattr(self, name)!r}; give values by name.")
+            object.__setattr__(self, name, dict(getattr(self, name)))
         self._check_choices()
         self._check_numbers()
         self._check_gaps()
@@ -139,7 +141,7 @@ class TrainConfig:
         for name in ("linear_bypass", "within_class", "flips", "deduplicate"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}; give true or false.")
-        for name in ("network", "space"):
+        for name in ("network", "space", *(() if self.preconditioning is None else ("preconditioning",))):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name} is {getattr(self, name)!r}; give a name.")
 
@@ -150,6 +152,8 @@ class TrainConfig:
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least 1.")
+        if self.seed >= 2**63:
+            raise InputError(f"seed is {self.seed}; give less than 2^63.")
         for name in FROM_ZERO:
             if _number(name, getattr(self, name)) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more.")
@@ -167,6 +171,8 @@ class TrainConfig:
             raise InputError(f"augment is {self.augment}; a share of images lies between 0 and 1.")
         if not all(life > 0 for life in self.ema):
             raise InputError(f"ema is {self.ema}; half-lives are positive numbers of images.")
+        if len({round(life) for life in self.ema}) < len(self.ema):
+            raise InputError(f"ema is {self.ema}; half-lives, rounded to images, must differ: they are names.")
         limit = self.stop_on_memorization
         if limit is not None and not 0 <= _number("stop_on_memorization", limit) < 1:
             raise InputError(f"stop_on_memorization is {limit}; give a fraction from 0 to below 1.")

@@ -29,12 +29,14 @@ def compiled(function: Function) -> Function:
 
 
 def threaded(function: Callable[..., None], count: int, *arguments: object) -> None:
-    """Call ``function(start, stop, *arguments)`` on parts of ``range(count)``, one in each of PyTorch's threads."""
+    """Call ``function(start, stop, *arguments)`` on parts of ``range(count)``, as many as PyTorch has threads."""
     threads = max(1, min(torch.get_num_threads(), count))
     edges = [count * part // threads for part in range(threads + 1)]
     if threads == 1:
         function(0, count, *arguments)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(function, edges[i], edges[i + 1], *arguments) for i in range(threads)]:
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(function, edges[i], edges[i + 1], *arguments) for i in range(1, threads)]
+        function(edges[0], edges[1], *arguments)
+        for done in others:
             done.result()

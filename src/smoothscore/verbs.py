@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore import geometry, memorization, sampling, training
 from smoothscore.config import TrainConfig
-from smoothscore.data import ImageSet, as_images, to_images
+from smoothscore.data import ImageSet, as_given, to_images
 from smoothscore.errors import InputError
 from smoothscore.reproduce import reproduce
 from smoothscore.scores import GaussianScore, Score, load_score
 
 __all__ = ["Images", "audit", "dedup", "diagnose", "reproduce", "sample", "train"]
 
-Images = str | Path | ImageSet | Tensor
+Images = str | Path | ImageSet | Tensor | NDArray[Any]
 
 
 def diagnose(
@@ -37,8 +38,8 @@ def diagnose(
     """Where on the noise axis this training set will be memorized, and where a given score has done so.
 
     Args:
-        train: the training images: an ImageSet, a (N, *shape) tensor in [-1, 1], or a source that
-            :func:`smoothscore.load_images` reads.
+        train: the training images: an ImageSet, a (N, *shape) tensor or array in [-1, 1], one of uint8 (N, C, H, W), or
+            a source that :func:`smoothscore.load_images` reads.
         held_out: other images of the same kind, in any of these forms.
         score: a score to examine level by level, or the text that names one; it needs ``held_out``.
         sigmas: noise levels, in [-1, 1] units; a default range when absent.
@@ -47,7 +48,7 @@ def diagnose(
     The other arguments are those of :func:`smoothscore.geometry.diagnose`.
     """
     return geometry.diagnose(
-        _images(train),
+        as_given(train),
         _optional(held_out),
         score=None if score is None else _score(score),
         sigmas=sigmas,
@@ -86,7 +87,7 @@ def dedup(
     """
     if out is not None and Path(out).exists():
         raise InputError(f"{out} exists already; remove it or choose another name.")
-    images = _images(data)
+    images = as_given(data)
     found = geometry.deduplicate(
         images if isinstance(images, ImageSet) else to_images(images), near, encoder, alpha, mirror, shift
     )
@@ -107,7 +108,7 @@ def train(
 
     The arguments are those of :func:`smoothscore.training.train`.
     """
-    return training.train(_images(train), config, out, _optional(held_out), resume=resume, tensorboard=tensorboard)
+    return training.train(as_given(train), config, out, _optional(held_out), resume=resume, tensorboard=tensorboard)
 
 
 @overload
@@ -213,10 +214,10 @@ def audit(
     The arguments are those of :func:`smoothscore.memorization.audit`; sets of images are given as in
     :func:`diagnose`, samples also as the result of :func:`sample`.
     """
-    generated = samples.images if isinstance(samples, sampling.Samples) else _images(samples)
+    generated = samples.images if isinstance(samples, sampling.Samples) else as_given(samples)
     return memorization.audit(
         generated,
-        _images(train),
+        as_given(train),
         _optional(held_out),
         encoder=encoder,
         threshold=threshold,
@@ -241,7 +242,7 @@ def _teleport(
     if moments is None:
         gaussian = sampling.gaussian_of(score)
     else:
-        gaussian = moments if isinstance(moments, GaussianScore) else sampling.fit_gaussian(_images(moments))
+        gaussian = moments if isinstance(moments, GaussianScore) else sampling.fit_gaussian(as_given(moments))
     if teleport != "auto":
         return sampling.Teleport(gaussian, _level(teleport))
     return sampling.Teleport.auto(score, gaussian, levels, seed)
@@ -258,9 +259,5 @@ def _score(score: Score | str) -> Score:
     return load_score(score) if isinstance(score, str) else score
 
 
-def _images(source: Images) -> ImageSet | Tensor:
-    return source if isinstance(source, torch.Tensor | ImageSet) else as_images(source)
-
-
 def _optional(source: Images | None) -> ImageSet | Tensor | None:
-    return None if source is None else _images(source)
+    return None if source is None else as_given(source)

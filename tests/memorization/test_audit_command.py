@@ -57,6 +57,9 @@ def test_a_broken_file_among_the_samples_is_listed(run, sets) -> None:
     code, _, err = run("audit", sets["fresh"], "--train", sets["train"])
     assert code == 2
     assert "cannot be read" in err
+    code, out, _ = run("audit", f"{sets['fresh']}?max_bad=0.1", "--train", sets["train"], "--no-tolerant")
+    assert code == 0
+    assert "flagged" in out
     more = sorted(sets["held-out"].rglob("*.png"))
     more[30].write_bytes(b"no picture")
     some[30].unlink()

@@ -70,7 +70,7 @@ def test_leaks_hide_copies_until_they_are_left_out(sets: Sets) -> None:
     assert len(out.near_leaks) == 0
     assert len(out.leaked) > 12
     assert out.to_dict()["setting"]["leaks"] == "near"
-    assert "near duplicates of them" in dict(out.summary())["leaked"]
+    assert "near duplicates of them; they were left out" in repr(out)
     with pytest.raises(InputError, match="leaks is 'all'"):
         audit(samples, train, values, leaks="all")  # type: ignore[arg-type]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from smoothscore.data import ImageSet, load_images
 from smoothscore.memorization.calibration import halves
 from smoothscore.memorization.conformal import discoveries, p_values
-from smoothscore.memorization.copies import at
 from smoothscore.memorization.detector import Detector, largest
+from smoothscore.memorization.images import at
 
 ALPHA, TRAINS, DRAWS = 0.05, 10, 20
 # Repetitions share training sets and fresh images, so four standard errors of independent ones are allowed.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smoothscore.mixture import Centers, GaussianKernel, dense, sums
+from smoothscore.mixture import Centers, GaussianKernel, dense, products, sums
 from smoothscore.mixture.products import multiply
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
@@ -85,7 +85,7 @@ def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: floa
 
     x = (10 * torch.randn(8, DIM, generator=seeded(8))).float()
     clean = error(x, centers, 10.0)
-    monkeypatch.setattr(dense, "multiply", spoiled)
+    monkeypatch.setattr(products, "multiply", spoiled)
     assert sum(used) == 0
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == COUNT, "nothing was spoiled, so nothing was tested"

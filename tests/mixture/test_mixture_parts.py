@@ -27,7 +27,7 @@ class Slow(GaussianKernel):
     """A Gaussian that takes every default of the interface."""
 
     constant_precision = False
-    log_ratio = Kernel.log_ratio
+    relative = Kernel.relative
     reach = Kernel.reach
 
 

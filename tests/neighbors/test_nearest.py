@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.neighbors import Search, nearest
+from smoothscore.neighbors.blocks import each
 
 
 def brute(x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -141,14 +144,35 @@ def test_the_number_of_threads_does_not_change_the_answer() -> None:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             found.append(nearest(x, y, 4))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0].indices, found[1].indices)
     assert torch.equal(found[0].distances, found[1].distances)
 
 
-def test_a_search_works_inside_inference_mode() -> None:
-    x, y = random(7, 30, 8), random(8, 90, 8)
-    with torch.inference_mode():
-        found = nearest(x * 1.0, y * 1.0, 4)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_search_works_inside_inference_mode(threads: int) -> None:
+    x, y = random(7, 150, 8), random(8, 90, 8)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            found = nearest(x * 1.0, y * 1.0, 4)
+    finally:
+        torch.set_num_threads(before)
     assert torch.equal(found.indices, nearest(x, y, 4).indices)
+
+
+def test_blocks_keep_their_order_and_an_error_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert list(each(lambda item: (item, torch.get_num_threads()), range(7))) == [(i, 1) for i in range(7)]
+        with pytest.raises(ZeroDivisionError):
+            list(each(lambda item: 1 // item, [1, 0, 2]))
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)

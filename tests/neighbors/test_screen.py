@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data import ImageSet, load_images
 from smoothscore.neighbors import Search, nearest
 from smoothscore.neighbors.rows import Rows
-from smoothscore.neighbors.screen import GROUP, PrefixScreen, Projection, Screen, frame, principal
+from smoothscore.neighbors.screen import (
+    GROUP,
+    TOGETHER,
+    PrefixScreen,
+    Projection,
+    Screen,
+    Screened,
+    frame,
+    padded,
+    principal,
+)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -32,6 +43,12 @@ def cases() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
+def bound(screen: Screen, seen: Screened) -> NDArray[np.float32]:
+    """(M, B) as it is compared with a limit, in float32."""
+    table = seen.table[: screen.rows.count, : len(seen.rest)].numpy()
+    return table - screen.rest.astype(np.float32)[:, None] * seen.rest.astype(np.float32)
+
+
 @pytest.mark.parametrize("name", cases())
 @pytest.mark.parametrize("length", [None, 1, 5, 16])
 def test_no_bound_is_above_its_distance(name: str, length: int | None) -> None:
@@ -40,12 +57,13 @@ def test_no_bound_is_above_its_distance(name: str, length: int | None) -> None:
     screen = Screen(rows, frame(rows))
     if length is not None:
         screen = PrefixScreen(screen, Projection(rows, screen.frame, principal(rows, screen.frame, 16)).first(length))
-    seen = screen(x, torch.empty(-(-len(y) // GROUP) * GROUP, len(x)))
+    seen = screen(x, torch.empty(padded(len(y), GROUP), padded(len(x), TOGETHER)))
     squares = torch.stack([(y - row).square().sum(1) for row in x], 1).numpy() / screen.frame.radius**2
-    low = seen.size + 2 * (seen.low[: len(y)].double().numpy() - seen.error)
-    assert (low <= squares * (1 + 1e-12)).all()
+    bounds = bound(screen, seen)
+    limit = (squares - seen.size) / 2 + seen.error
+    assert (bounds <= limit.astype(np.float32)).all()
     if length is None:
-        assert (squares <= seen.size + 2 * (seen.low[: len(y)].double().numpy() + seen.error) + 1e-12 * squares).all()
+        assert (squares <= seen.size + 2 * (bounds.astype(np.float64) + seen.error) + 1e-12 * squares).all()
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +95,9 @@ def test_a_shorter_screen_measures_few_centers_of_images(digits: tuple[ImageSet,
     plain = Screen(rows, frame(rows))
     screen = PrefixScreen(plain, Projection(rows, plain.frame, principal(rows, plain.frame, 64)))
     x = Rows(queries, "queries").exact(np.arange(100), pixels=True)
-    seen = screen(x, torch.empty(-(-rows.count // GROUP) * GROUP, 100))
+    seen = screen(x, torch.empty(padded(rows.count, GROUP), padded(100, TOGETHER)))
     worst = (nearest(queries[:100], centers, 10).distances[:, -1].numpy() * 127.5 / plain.frame.radius) ** 2
-    left = seen.low[: rows.count].numpy() <= (worst - seen.size) / 2 + seen.error
+    left = bound(screen, seen) <= (worst - seen.size) / 2 + seen.error
     assert left.mean() < 0.2
 
 

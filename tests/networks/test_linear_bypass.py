@@ -6,6 +6,7 @@ from torch import distributed, nn
 
 import smoothscore as ss
 from smoothscore.networks import LinearBypass, build
+from smoothscore.training import Conditional, Unconditional
 
 FORMS = ["edm", "ve", "denoiser"]
 
@@ -62,3 +63,33 @@ def test_the_network_learns_the_rest_only(gaussian):
     rest = ((images - gaussian.denoise(noisy, 0.5)) / out).square().mean()
     assert alone == pytest.approx(1, rel=0.1)
     assert rest < 0.1
+
+
+class Blind(nn.Module):
+    """A network of a user's, that says nothing of itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Seeing(Blind):
+    def forward(self, x, noise):
+        return self.layer(x) * noise.reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("kind", "form"), [(Seeing, "edm"), (Blind, "noise")])
+def test_any_module_may_stand_beside_the_gaussian(gaussian, kind, form):
+    network, conditional = kind(), kind is Seeing
+    score = ss.NetworkScore(LinearBypass(network, gaussian.float()), form, shape=(3, 4, 4))
+    assert score.noise_conditional is conditional
+    x = torch.randn(2, 3, 4, 4)
+    for value in network.parameters():
+        nn.init.zeros_(value)
+    torch.testing.assert_close(score.denoise(x, 0.5), gaussian.denoise(x, 0.5))
+    objective = (Conditional if conditional else Unconditional)(form)
+    objective(score.network, x).backward()
+    assert network.layer.weight.grad.abs().sum() > 0

@@ -156,6 +156,26 @@ def test_a_blind_optimum_carries_the_level_in_what_it_removes(name):
     assert torch.allclose(score.score(x), (image - x) / estimate[:, None, None, None] ** 2, rtol=2e-3, atol=1e-3)
 
 
+class Bare(nn.Module):
+    """One that says nothing of itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x, noise):
+        return self.layer(x) * noise[:, None]
+
+
+def test_a_compiled_network_is_called_as_what_it_was_made_of():
+    network = Bare()
+    compiled = torch.compile(network, backend="eager")
+    score = ss.NetworkScore(compiled, "edm", shape=(3,))
+    assert score.noise_conditional
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(score.denoise(x, 0.5), ss.NetworkScore(network, "edm", shape=(3,)).denoise(x, 0.5))
+
+
 def test_without_an_estimate_the_level_must_be_given():
     score = ss.NetworkScore(Unconditional(), "noise", shape=(2,))
     with pytest.raises(ss.InputError, match="does not tell the noise level"):

@@ -131,6 +131,10 @@ def test_presets_have_the_stated_size(name, shape, millions):
         ("tiny", (3, 8, 8), {"taps": (1, 2)}, "taps of a U-Net is"),
         ("tiny", (3, 8, 8), {"attention": "16"}, "give a list"),
         ("tiny", (3, 8, 8), {"dropout": 1.0}, "dropout of a U-Net is 1.0"),
+        ("tiny", (3, 8, 8), {"dropout": "0.1"}, "dropout of a U-Net is '0.1'"),
+        ("tiny", (3, 8, 8), {"attention": ("16",)}, "attention of a U-Net is '16'"),
+        ("tiny", (3, 8, 8), {"blocks": True}, "blocks of a U-Net is True"),
+        ("mlp", (2,), {"layers": "4"}, "layers of width"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(name, shape, options, message):

@@ -31,7 +31,7 @@ from smoothscore.report import (
     curves,
     image_grid,
 )
-from smoothscore.report.page import number
+from smoothscore.report.blocks import number
 
 DRAWING = curves([0.1, 1.0], [Series("weight", [1.0, 0.5])], x_label="sigma", y_label="weight")
 VOID = {"meta", "link", "img", "br", "input"}

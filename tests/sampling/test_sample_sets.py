@@ -34,7 +34,7 @@ class Failing(ss.Score):
         x, level = self.check(x, sigma)
         clean = 0.5 * x / (0.5 + self.expand(level) ** 2)
         if float(level[0]) < 1 and self.bad:
-            marked = x.flatten(1)[:, 0] > 0
+            marked = x.flatten(1)[:, 0] > x.flatten(1)[:, 1]
             clean[marked] = torch.nan
         return clean
 
@@ -97,6 +97,29 @@ def test_an_interrupted_set_is_continued(score, tmp_path, monkeypatch, name):
     assert sorted(os.listdir(tmp_path)) == sorted(["whole", name])
 
 
+@pytest.mark.parametrize("when", ["trajectory", "images"])
+def test_a_full_disk_is_said_and_the_set_goes_on_with_room(score, tmp_path, monkeypatch, when):
+    whole = ss.sample(score, 6, steps=4, batch_size=2, trajectory=True, out=tmp_path / "whole")
+    written = []
+
+    def full(*arguments):
+        written.append(arguments)
+        if when == "trajectory" or len(written) > 2:
+            raise OSError(28, "No space left on device")
+
+    if when == "trajectory":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    else:
+        write = store._write_images
+        monkeypatch.setattr(store, "_write_images", lambda *arguments: (full(), write(*arguments)))
+    with pytest.raises(ss.InputError, match=r"\(No space left on device\); finished batches are kept"):
+        ss.sample(score, 6, steps=4, batch_size=2, trajectory=True, out=tmp_path / "a")
+    monkeypatch.undo()
+    again = ss.sample(score, 6, steps=4, batch_size=2, trajectory=True, out=tmp_path / "a")
+    assert again.kept == (0 if when == "trajectory" else 4)
+    assert files(tmp_path / "a") == files(whole.path)
+
+
 def test_a_taken_place_is_refused_before_any_work(score, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x").write_text("")
@@ -153,6 +176,8 @@ def test_the_batch_is_sized_by_the_image_and_the_memory(monkeypatch):
     assert draw(small, 2).evaluations == 35
     assert ss.sampling.loop.batch_size_for(small) == 256
     assert 1 <= ss.sampling.loop.batch_size_for(large) < 16
+    monkeypatch.setattr(os, "sysconf_names", {})  # a system that does not say
+    assert ss.sampling.loop.batch_size_for(small) == 256
 
 
 @pytest.mark.slow

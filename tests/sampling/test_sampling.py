@@ -74,6 +74,9 @@ def test_one_center_is_hit_exactly():
     [
         ({"n": 0}, "at least 1"),
         ({"sampler": "magic"}, "no sampler 'magic'"),
+        ({"sampler": 3}, "no sampler 3"),
+        ({"sigmas": ["high", "low"]}, "descending"),
+        ({"steps": 2.5}, "steps is 2.5"),
         ({"sigmas": [1.0, 2.0]}, "descending"),
         ({"sigmas": [1.0, 0.0]}, "positive"),
         ({"sigmas": [math.nan]}, "positive"),

@@ -19,7 +19,7 @@ def test_teleportation_of_a_gaussian_is_the_whole_flow():
     for sigma in (20.0, 1.0):
         jump = Teleport(GAUSSIAN, sigma)
         by_steps = draw(GAUSSIAN, 3, "heun", steps=400, teleport=jump, dtype=torch.float64)
-        torch.testing.assert_close(by_steps.images, whole.images, rtol=0, atol=1e-4)
+        torch.testing.assert_close(by_steps.images, whole.images, rtol=2e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("skipped", [1, 4, 8])

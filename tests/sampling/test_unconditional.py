@@ -81,6 +81,10 @@ def test_a_schedule_on_an_unconditional_score_warns_and_true_level_does_not(unif
         warnings.simplefilter("error")
         draw(unified, 1, "true-level", steps=3)
         draw(unified, 1, "sde", steps=3)
+    gaussian = ss.GaussianScore.fit(unified.centers.values.reshape(-1, *SHAPE))
+    swapped = ss.PiecewiseScore([(0.0, unified), (1.0, gaussian)])
+    with pytest.warns(ss.DataWarning, match=r"UnifiedScore does not know the noise level.*; take 'sde'\."):
+        draw(swapped, 1, "euler", steps=3)
     with pytest.raises(ss.InputError, match="noise-unconditional"):
         draw(ss.EmpiricalScore(torch.zeros(1, 4)), 1, "true-level")
 

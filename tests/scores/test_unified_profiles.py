@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from smoothscore.schedules import log_uniform, shell_touch
+from smoothscore.scores.levels import COMPILED
+from smoothscore.scores.shells import Profile
 from smoothscore.scores.unified import UnifiedScore
 
 
@@ -43,8 +45,8 @@ def test_the_inverse_of_the_log_mass_never_falls_short(optimal_shell, dim):
         (8, [0.01, 50]),
     ],
 )
-def test_both_tables_against_the_sum_over_levels(dim, sigmas):
-    """float64: 5e-11 nats, or 1e-12 of F where that is more; float32: 5e-5 nats and 1e-5 of kappa."""
+def test_the_table_and_the_loop_against_the_sum_over_levels(dim, sigmas):
+    """5e-11 nats, or 1e-12 of F where that is more, but for rounding to float32, and 1e-5 of kappa."""
     profile = UnifiedScore(torch.zeros(1, dim), sigmas).profile
     levels = torch.as_tensor(sigmas, dtype=torch.float64)
 
@@ -57,12 +59,20 @@ def test_both_tables_against_the_sum_over_levels(dim, sigmas):
     mass, kappa = exact(r2)
     assert ((profile.log_mass(r2) - mass).abs() <= 5e-11 + 1e-12 * mass.abs()).all()
     torch.testing.assert_close(profile.precision(r2), kappa, rtol=1e-5, atol=0)
-    r2 = r2[r2[:, 0] > (dim - 2) * levels.min() ** 2]
-    offset = (torch.rand(len(r2), 50, generator=generator) * 20 / exact(r2)[1]).float()
+    offset = (torch.rand(len(r2), 50, generator=generator) * 20 / kappa).double() - 0.1 * r2
     moved, kappa = exact(r2 + offset)
-    assert (profile.log_ratio(r2, offset) - (moved - exact(r2)[0])).abs().max() < 5e-5
-    narrow = (r2 + offset).float()
-    torch.testing.assert_close(profile.precision(narrow).double(), exact(narrow.double())[1], rtol=1e-5, atol=0)
+    cold = torch.full((len(r2), 1), 0.5).double()
+    assert offset.numel() >= COMPILED
+    for dtype, nats in ((torch.float64, 1e-10), (torch.float32, 1e-6)):
+        step = offset.to(dtype)
+        moved, kappa = exact(r2 + step.double())
+        ratio = (moved - mass) / 2
+        slack = nats * (1 + ratio.abs()) + 2e-12 * mass.abs()
+        for loop in (profile.relative, lambda *given: Profile.relative(profile, *given)):
+            found, precision = loop(r2, step, cold)
+            assert found.dtype == precision.dtype == dtype
+            assert ((found.double() - ratio).abs() <= slack).all()
+            torch.testing.assert_close(precision.double(), kappa, rtol=1e-5, atol=0)
 
 
 def test_moving_to_float32_keeps_the_table_exact():

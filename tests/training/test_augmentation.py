@@ -5,7 +5,7 @@ import torch
 import smoothscore as ss
 from smoothscore.training import Augmentation, Conditional, Temperature
 from smoothscore.training.augment import AUGMENT_LABELS
-from smoothscore.training.objectives import Batch
+from smoothscore.training.objective import Batch
 
 
 def extras(count):

@@ -35,6 +35,6 @@ def test_digits(goal, method, tmp_path):
 @pytest.mark.parametrize("goal", ["quality", "privacy"])
 @pytest.mark.slow
 def test_colour_images(goal, tmp_path, cifar_train, cifar_test):
-    train = ss.load_images(f"{cifar_train}?class_=1&limit=200")
-    held_out = ss.load_images(f"{cifar_test}?class_=1&limit=200")
+    train = ss.load_images(cifar_train, class_=1, limit=200)
+    held_out = ss.load_images(cifar_test, class_=1, limit=200)
     trains(train, held_out, goal, 200, tmp_path / "run")

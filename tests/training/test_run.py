@@ -1,8 +1,10 @@
 """Runs: the folder they leave, what refuses to go on, and what stops them."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,14 +128,32 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(images, 
     assert [int(folder.name) for folder in checkpoints(tmp_path / "run")] == [3]
 
 
+def test_a_gradient_that_is_no_number_is_not_kept_in_a_checkpoint(images, tmp_path, monkeypatch):
+    """The loss of that step is a number still; the weights after it would not be."""
+    honest = Objective.losses
+
+    def steep(*arguments):
+        losses = honest(*arguments)
+        return replace(losses, head=losses.head + (0 * losses.loss.sum()).sqrt())  # 0, with an infinite slope
+
+    monkeypatch.setattr(Objective, "losses", steep)
+    with pytest.raises(ss.InputError, match="gradient nan"):
+        ss.train(images, config(checkpoint_every=1), tmp_path / "run")
+    assert not checkpoints(tmp_path / "run")
+
+
 def test_a_full_disk_loses_nothing(images, tmp_path, monkeypatch):
     ss.train(images, config(steps=3), tmp_path / "run")
 
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
+    rename = os.replace
+
+    def full(source, target):
+        if "checkpoints" in str(target):
+            raise OSError(28, "No space left on device")
+        rename(source, target)
 
     monkeypatch.setattr("smoothscore.report.write.os.replace", full)
-    with pytest.raises(ss.InputError, match="No space left"):
+    with pytest.raises(ss.InputError, match=r"checkpoint of step 6 .*\(No space left on device\); nothing .* is lost"):
         ss.train(images, config(), tmp_path / "run")
     monkeypatch.undo()
     assert ss.train(images, config(), tmp_path / "run").step == 6
@@ -146,6 +166,21 @@ def test_memory_that_runs_out_is_said(images, tmp_path, monkeypatch):
     monkeypatch.setattr(Objective, "losses", greedy)
     with pytest.raises(ss.InputError, match="batch_size 8"):
         ss.train(images, config(), tmp_path / "run")
+
+    def other(*arguments):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Objective, "losses", other)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        ss.train(images, config(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"config": 3, "images": {}, "fingerprints": {}}'])
+def test_a_damaged_description_is_named(images, tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    for read in (lambda: ss.train(images, config(), tmp_path), lambda: ss.Run.load(tmp_path)):
+        with pytest.raises(ss.InputError, match=r"run\.json is damaged"):
+            read()
 
 
 def test_averages_are_those_of_the_formula():
@@ -192,6 +227,7 @@ def test_every_method_trains_to_a_score(images, tmp_path, settings):
         ({"network_options": {"width": 3}}, "width of a U-Net is 3"),
         ({"network": "mlp", "flips": True, "network_options": {"width": 7}}, "even width"),
         ({"method": "temperature", "temperature": "5/s"}, "not a rule"),
+        ({"network_options": {"shape": (1, 8, 8)}}, "network_options has 'shape'"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_is_written(images, tmp_path, settings, words):

@@ -7,7 +7,7 @@ from torch import nn
 import smoothscore as ss
 from smoothscore.neighbors import NeighborGraph
 from smoothscore.training import NoiseLaw, Temperature
-from smoothscore.training.objectives import Batch
+from smoothscore.training.objective import Batch
 
 LEVELS = torch.tensor([0.02, 0.1, 0.3, 1.0, 3.0, 10.0])
 

@@ -77,7 +77,7 @@ def test_options_gaps_and_reports(settings, tmp_path, run):
         (["--gap", "0.5"], "LOW HIGH"),
         (["--gap", "0", "100"], "cover every noise level"),
         (["--temperature", "x", "--method", "temperature", "--neighbors", "5"], "not a rule"),
-        (["--resume"], "cannot be read"),
+        (["--resume"], "There is no run in"),
         (["--config", "missing.json"], "missing.json cannot be read"),
     ],
 )

@@ -40,6 +40,11 @@ def test_reasons_are_no_part_of_equality():
         ({"temperature": -1.0}, "temperature is -1"),
         ({"flips": "yes"}, "flips is 'yes'"),
         ({"precision": "int8"}, "precision is 'int8'"),
+        ({"network_options": "width"}, "values by name"),
+        ({"reasons": 3}, "values by name"),
+        ({"preconditioning": 3}, "preconditioning is 3"),
+        ({"ema": [100, 100.2]}, "must differ"),
+        ({"seed": 2**63}, "less than 2"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, word):

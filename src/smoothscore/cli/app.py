@@ -13,7 +13,7 @@ from smoothscore import progress
 from smoothscore.errors import InputError
 from smoothscore.report import Result
 
-__all__ = ["HeldOut", "Html", "Json", "Seed", "app", "finish"]
+__all__ = ["HeldOut", "Html", "Json", "Seed", "app", "check_folder", "finish"]
 
 Some = TypeVar("Some", bound=Result)
 
@@ -56,14 +56,19 @@ def _options(
     pass
 
 
+def check_folder(path: Path | None) -> None:
+    """Refuse a file to be written into a folder that does not exist, before any work."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist; create it first.")
+
+
 def finish(run: Callable[[], Some], html: Path | None, json: Path | None) -> Some:
     """Run a verb under a progress bar, write its files, print it; refuses a missing folder before the work.
 
     Of several processes the first one does the latter two. Returns the result.
     """
-    for path in (html, json):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist; create it first.")
+    check_folder(html)
+    check_folder(json)
     if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one shows and writes
         return run()
     with progress.shown():

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smoothscore import verbs
-from smoothscore.cli.app import Html, Json, Seed, finish
+from smoothscore.cli.app import Html, Json, Seed, check_folder, finish
 from smoothscore.report import Result, write_bytes
 from smoothscore.sampling import SAMPLERS, SCHEDULES, processes
 
@@ -56,6 +56,7 @@ def sample(
     json: Json = None,
 ) -> None:
     """Draw images from a score and write them as PNG, on one process or under accelerate launch."""
+    check_folder(grid)
 
     def run() -> Result:
         samples = verbs.sample(

@@ -13,6 +13,7 @@ from smoothscore.cli.app import HeldOut, Html, Json, finish
 from smoothscore.config import Method, Noise, Precision, TrainConfig
 from smoothscore.errors import InputError
 from smoothscore.training import Run
+from smoothscore.training.description import read_run
 
 
 class TrainCommand(TyperCommand):
@@ -107,7 +108,7 @@ def train(
         "stop_on_memorization": stop_on_memorization,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    base = _settings(out / "run.json")["config"] if resume else {} if config is None else _settings(config)
+    base = read_run(out)["config"] if resume else {} if config is None else _settings(config)
     settings = TrainConfig.from_dict(base | given)
 
     def start() -> Run:

@@ -1,8 +1,17 @@
 """Images in and out: reading, caching, views, writing."""
 
 from smoothscore.data.imageset import ImageSet, fingerprint, to_images
-from smoothscore.data.load import as_images, load_images
+from smoothscore.data.load import as_given, as_images, load_images
 from smoothscore.data.query import parse_source
 from smoothscore.data.write import write_images
 
-__all__ = ["ImageSet", "as_images", "fingerprint", "load_images", "parse_source", "to_images", "write_images"]
+__all__ = [
+    "ImageSet",
+    "as_given",
+    "as_images",
+    "fingerprint",
+    "load_images",
+    "parse_source",
+    "to_images",
+    "write_images",
+]

@@ -145,6 +145,16 @@ class ImageSet:
             return block if block.flags.writeable else block.copy()
         return self._pixels[self._rows[start:stop]]
 
+    def stored(self) -> tuple[Pixels, Integers] | None:
+        """Where the pixels lie: an array (stored images, dim) that is not a copy, and the row (N,) of each image.
+
+        None where the images do not lie one after the other. Do not write into the array.
+        """
+        if not self._pixels.flags.c_contiguous:
+            return None
+        pixels = np.asarray(self._pixels).reshape(len(self._pixels), -1)
+        return pixels, np.arange(len(pixels)) if self._rows is None else self._rows
+
     def take(self, indices: npt.ArrayLike) -> Pixels:
         """The images at ``indices`` of this view, copied into a uint8 array (n, C, H, W)."""
         positions = np.asarray(indices, dtype=np.int64)
@@ -249,8 +259,9 @@ def fingerprint(images: "ImageSet | Tensor") -> str:
     """SHA-256, in hex, of the values of a tensor with its shape and type; of an image set its own fingerprint."""
     if isinstance(images, ImageSet):
         return images.fingerprint
-    values = images.detach().cpu().contiguous().numpy()
-    return hashlib.sha256(f"{values.shape} {values.dtype}".encode() + values.tobytes()).hexdigest()
+    kind = str(images.dtype).removeprefix("torch.")
+    values = images.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return hashlib.sha256(f"{tuple(images.shape)} {kind}".encode() + values.tobytes()).hexdigest()
 
 
 def to_images(values: Tensor) -> ImageSet:

@@ -3,8 +3,11 @@
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data.cache import cached
@@ -13,7 +16,7 @@ from smoothscore.data.locate import locate
 from smoothscore.data.query import parse_source
 from smoothscore.errors import DataWarning, InputError
 
-__all__ = ["as_images", "load_images"]
+__all__ = ["as_given", "as_images", "load_images"]
 
 
 def load_images(
@@ -79,20 +82,30 @@ def load_images(
     return images
 
 
-def as_images(source: str | Path | ImageSet | Tensor) -> ImageSet:
-    """An image set of anything that stands for one.
+def as_given(source: str | Path | ImageSet | Tensor | NDArray[Any]) -> ImageSet | Tensor:
+    """Images in any form, floating-point values left unrounded.
 
-    A path, or a text like ``"mnist-5k?limit=1000&seed=1"``, is loaded by :func:`load_images`; a
-    floating-point tensor (N, C, H, W) in [-1, 1] is rounded to 8 bits by :func:`to_images`; a uint8 tensor
-    (N, C, H, W) is taken as it is.
+    A path, or a text like ``"mnist-5k?limit=1000&seed=1"``, is loaded by :func:`load_images`; a uint8 tensor or array
+    (N, C, H, W) becomes an image set; floating-point values in [-1, 1] become a tensor, or stay one.
+
+    Raises:
+        InputError: it is none of these.
     """
-    if isinstance(source, ImageSet):
+    if isinstance(source, np.ndarray) and source.dtype.kind == "f":
+        return torch.tensor(source)
+    if isinstance(source, ImageSet) or (isinstance(source, Tensor) and source.is_floating_point()):
         return source
-    if isinstance(source, Tensor) and source.is_floating_point():
-        return to_images(source)
-    if isinstance(source, Tensor):
-        return ImageSet.from_array(source, source="tensor")
-    return load_images(**parse_source(source)[0]) if isinstance(source, str) else load_images(source)
+    if isinstance(source, Tensor | np.ndarray):
+        return ImageSet.from_array(source, source="tensor" if isinstance(source, Tensor) else "array")
+    if isinstance(source, str | Path):
+        return load_images(**parse_source(source)[0]) if isinstance(source, str) else load_images(source)
+    raise InputError(f"A {type(source).__name__} is no set of images; give a path, an ImageSet, a tensor or an array.")
+
+
+def as_images(source: str | Path | ImageSet | Tensor | NDArray[Any]) -> ImageSet:
+    """The same as an image set: floating-point values are rounded to 8 bits by :func:`to_images`."""
+    given = as_given(source)
+    return given if isinstance(given, ImageSet) else to_images(given)
 
 
 def _judge_skipped(images: ImageSet, max_bad: float) -> None:
@@ -103,7 +116,7 @@ def _judge_skipped(images: ImageSet, max_bad: float) -> None:
     if bad > max_bad * total:
         raise InputError(
             f"{bad} of the {total} images of {images.source} cannot be read ({told}); "
-            f"mend or remove them, or allow more with max_bad (now {max_bad:g} of all)."
+            f"mend or remove them, or allow more with max_bad, as in 'DATA?max_bad=0.1' (now {max_bad:g} of all)."
         )
     warnings.warn(
         f"{bad} of the {total} images of {images.source} cannot be read and are left out ({told}).",

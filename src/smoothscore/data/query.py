@@ -9,7 +9,7 @@ from smoothscore.errors import InputError
 
 __all__ = ["parse_source"]
 
-OPTIONS = ("split", "limit", "seed", "resolution", "class_")
+OPTIONS = ("split", "limit", "seed", "resolution", "class_", "max_bad")
 
 
 def parse_source(text: str, extra: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
@@ -37,4 +37,16 @@ def parse_source(text: str, extra: Sequence[str] = ()) -> tuple[dict[str, Any], 
             if not options[name].isdecimal():
                 raise InputError(f"{name}={options[name]} in {text!r} is no whole number.")
             options[name] = int(options[name])
+    if "max_bad" in options:
+        options["max_bad"] = _share(options["max_bad"], text)
     return {"source": source} | options, {name: given[name] for name in extra if name in given}
+
+
+def _share(given: str, text: str) -> float:
+    try:
+        share = float(given)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"max_bad={given} in {text!r} is no share from 0 to 1.")
+    return share

@@ -113,20 +113,21 @@ def coverage(
                 pairs.squares[torch.arange(len(index)), index] = torch.inf
             # ||x + sigma z - y||^2 / sigma^2 = ||z||^2 - 2 ell, so a pair below this is outside the outer radius
             threshold = min(float(radii.min() - shell.outer**2) / 2, 0.0)
-            critical = pairs.critical(threshold)
+            critical = pairs.critical(threshold).numpy()
             distances = pairs.squares.sqrt().numpy()
             few = min(8, len(centers)) - 1
             near = np.sort(np.partition(distances, few, axis=1)[:, : few + 1], axis=1)
-            counts = np.array([int((critical < sigma).sum()) for sigma in levels.tolist()])
-            many = COST * counts >= critical.numel()
+            counts = np.array([np.count_nonzero(critical < sigma) for sigma in levels])
+            many = COST * counts >= critical.size
             nearest = dict(zip(np.flatnonzero(many), largest_logits(pairs, levels[many]), strict=True))
             for level, sigma in enumerate(levels.tolist()):
                 if many[level]:
-                    found = _covered_by_nearest(pairs, sigma, radii, shell, torch.from_numpy(nearest[level]))
-                else:
-                    matters = torch.nonzero(critical < sigma, as_tuple=True)
-                    found = _covered_one_by_one(pairs, sigma, radii, shell, *matters)
-                covered[level, rows] = found
+                    most = torch.from_numpy(nearest[level])
+                    covered[level, rows] = _covered_by_nearest(pairs, sigma, radii, shell, most)
+                elif counts[level]:  # else the shells of no center can be reached
+                    matters = np.divmod(np.flatnonzero(critical < sigma), len(centers))
+                    found = _covered_one_by_one(pairs, sigma, radii, shell, *map(torch.from_numpy, matters))
+                    covered[level, rows] = found
                 low, high = _bounds(near, distances, sigma, shell)
                 lower[level] += low / len(chosen)
                 upper[level] += high / len(chosen)
@@ -156,13 +157,17 @@ def _bounds(near: Array, distances: Array, sigma: float, shell: Shell) -> tuple[
     ``near`` (I, few) are the smallest of the ``distances`` (I, M), ascending.
     """
     both, other = OverlapTable.of(shell, own_shell=True), OverlapTable.of(shell, own_shell=False)
-    total = np.minimum(other(near / sigma).sum(1), 1)
-    open_rows = np.flatnonzero((total < 1) & (near[:, -1] < other.end * sigma))
-    separations = distances[open_rows] / sigma
-    rows, columns = np.nonzero(separations < other.end)
-    sums = np.bincount(rows, other(separations[rows, columns]), minlength=len(open_rows))
-    total[open_rows] = np.minimum(sums, 1)
-    return float(both(near[:, 0] / sigma).sum()), float(total.sum())
+    total, end = np.zeros(len(near)), other.end * sigma
+    rows = reached = np.flatnonzero(near[:, 0] < end)
+    for some in (near[:, :2], near):  # two near centers mostly say that the sum is above 1
+        total[rows] = np.minimum(other(some[rows] / sigma).sum(1), 1)
+        rows = rows[total[rows] < 1]
+    rows = rows[near[rows, -1] < end]
+    separations = distances[rows] / sigma
+    places, columns = np.nonzero(separations < other.end)
+    sums = np.bincount(places, other(separations[places, columns]), minlength=len(rows))
+    total[rows] = np.minimum(sums, 1)
+    return float(both(near[reached, 0] / sigma).sum()), float(total.sum())
 
 
 def _covered_by_nearest(pairs: NoisedPairs, sigma: float, radii: Tensor, shell: Shell, largest: Tensor) -> Array:

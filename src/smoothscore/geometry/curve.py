@@ -98,28 +98,32 @@ class Replicates:
         """Means over images and noises with their standard errors."""
         return Curve(self.sigmas, self.values.mean((1, 2)), np.sqrt(self._variance()))
 
-    def bootstrap(self, draws: int, rng: np.random.Generator) -> list[Curve]:
-        """Curves of bootstrap draws of images and of noises; their standard errors are NaN.
+    def bootstrap(self, draws: int, rng: np.random.Generator) -> Array:
+        """(draws, L) means of bootstrap draws of images and of noises.
 
         Both margins are resampled and added, which leaves out what images and noises do only together.
         """
         _, images, noises = self.values.shape
-        mean, unknown = self.values.mean((1, 2)), np.full(len(self.sigmas), np.nan)
         by_image, by_noise = self.values.mean(2), self.values.mean(1)
-        rows = rng.multinomial(images, np.full(images, 1 / images), size=draws) / images
-        columns = rng.multinomial(noises, np.full(noises, 1 / noises), size=draws) / noises
-        drawn = rows @ by_image.T + columns @ by_noise.T - mean
-        return [Curve(self.sigmas, values, unknown) for values in drawn]
+        rows, columns = (_resampled(count, draws, rng) for count in (images, noises))
+        return np.asarray(rows @ by_image.T + columns @ by_noise.T - by_image.mean(1))
 
     def _variance(self) -> Array:
         _, images, noises = self.values.shape
-        mean = self.values.mean((1, 2))[:, None]
-        row_squares = noises * ((self.values.mean(2) - mean) ** 2).sum(1)
-        column_squares = images * ((self.values.mean(1) - mean) ** 2).sum(1)
-        squares = images * noises * self.values.var((1, 2))
+        by_image, by_noise = self.values.mean(2), self.values.mean(1)
+        mean = by_image.mean(1)
+        row_squares = noises * ((by_image - mean[:, None]) ** 2).sum(1)
+        column_squares = images * ((by_noise - mean[:, None]) ** 2).sum(1)
+        squares = np.array([((values - m) ** 2).sum() for values, m in zip(self.values, mean, strict=True)])
         error = np.maximum(squares - row_squares - column_squares, 0) / max((images - 1) * (noises - 1), 1)
         row_squares, column_squares = row_squares / max(images - 1, 1), column_squares / max(noises - 1, 1)
         row = np.maximum(row_squares - error, 0) / (noises * images)
         column = np.maximum(column_squares - error, 0) / (images * noises)
         unseen = 1.0 if self.population is None else 1 - images / self.population
         return np.asarray(row * unseen + column + error / (images * noises))
+
+
+def _resampled(count: int, draws: int, rng: np.random.Generator) -> Array:
+    """(draws, count) how often each of ``count`` is drawn in ``count`` draws with replacement, as shares."""
+    drawn = rng.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count) / count

@@ -15,7 +15,7 @@ import numpy as np
 from smoothscore import schedules
 from smoothscore.geometry.curve import Array, Curve, Replicates
 
-__all__ = ["DangerZone", "balance", "danger_zone", "zone_with_interval"]
+__all__ = ["DangerZone", "balance", "danger_zone", "may_be_missed", "zone_with_interval"]
 
 Interval = tuple[float, float]
 
@@ -69,21 +69,38 @@ def danger_zone(
 
     The curves are taken as linear in log sigma between their levels.
     """
-    crossings = weight.crossings(weight_level) + coverage.crossings(coverage_level)
-    ends = [weight.sigmas.min(), weight.sigmas.max(), coverage.sigmas.min(), coverage.sigmas.max()]
-    low, high = max(ends[0], ends[2]), min(ends[1], ends[3])
-    cuts = sorted({low, high, *(c for c in crossings if low < c < high)})
-    best: Interval | None = None
-    start: float | None = None
-    for left, right in pairwise(cuts):
-        middle = np.sqrt(left * right)
-        if weight.at(middle) >= weight_level and coverage.at(middle) >= coverage_level:
-            start = left if start is None else start
-            if best is None or right / start > best[1] / best[0]:
-                best = (float(start), float(right))
-        else:
-            start = None
+    levels = np.union1d(weight.sigmas, coverage.sigmas)
+    first = max(weight.sigmas.min(), coverage.sigmas.min())
+    last = min(weight.sigmas.max(), coverage.sigmas.max())
+    levels = levels[(levels >= first) & (levels <= last)]
+    ((low, high),) = _zones(levels, weight.at(levels)[None] - weight_level, coverage.at(levels)[None] - coverage_level)
+    return None if np.isnan(low) else (float(low), float(high))
+
+
+def _zones(levels: Array, *curves: Array) -> Array:
+    """(B, 2) the widest interval where no curve, (B, L) at ascending levels, is below 0; NaN where there is none."""
+    # where a stretch between two levels is entered and left, in shares of its logarithm
+    enter, leave = np.zeros_like(curves[0][:, 1:]), np.ones_like(curves[0][:, 1:])
+    for curve in curves:
+        left, right = curve[:, :-1], curve[:, 1:]
+        crossing = np.divide(left, left - right, out=np.zeros_like(left), where=left != right)
+        enter = np.maximum(enter, np.where(left >= 0, 0, np.where(right >= 0, crossing, 1)))
+        leave = np.minimum(leave, np.where(right >= 0, 1, np.where(left >= 0, crossing, 0)))
+    best = np.full((len(curves[0]), 2), np.nan)
+    start, whole = best[:, 0].copy(), np.zeros(len(best), bool)
+    for (low, high), begin, end in zip(pairwise(levels), enter.T, leave.T, strict=True):
+        start = np.where(whole & (begin == 0), start, low * (high / low) ** begin)
+        stop = np.where(end == 1, high, low * (high / low) ** end)
+        wider = (begin < end) & ~(stop / start <= best[:, 1] / best[:, 0])
+        best[wider] = np.stack((start, stop), 1)[wider]
+        whole = (begin < end) & (end == 1)
     return best
+
+
+def may_be_missed(weight: Curve, coverage: Curve, weight_level: float, coverage_level: float) -> bool:
+    """Whether a zone may lie beyond the levels of the curves: one is high at all of them and the other is not yet."""
+    always_new = (coverage.mean >= coverage_level).all() and np.ptp(weight.mean) > 0.01  # equal images: never a zone
+    return bool((weight.mean >= weight_level).all() or always_new)
 
 
 def balance(weight: Curve, coverage: Curve) -> float | None:
@@ -103,18 +120,16 @@ def zone_with_interval(
 ) -> DangerZone | None:
     """The danger zone with percentile intervals from ``draws`` bootstrap draws of images and noises.
 
-    The centers stay as they are: what other training sets of other sizes would give is a different question.
+    Both are measured at the same levels. The centers stay as they are: what other training sets of other sizes would
+    give is a different question.
     """
     zone = danger_zone(weight.curve(), coverage.curve(), weight_level, coverage_level)
     if zone is None:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = [
-        danger_zone(w, c, weight_level, coverage_level)
-        for w, c in zip(weight.bootstrap(draws, rng), coverage.bootstrap(draws, rng), strict=True)
-    ]
-    found = np.array([ends for ends in drawn if ends is not None] or [zone])
+    rng, order = np.random.default_rng(seed), np.argsort(weight.sigmas)
+    weights, coverages = weight.bootstrap(draws, rng)[:, order], coverage.bootstrap(draws, rng)[:, order]
+    drawn = _zones(weight.sigmas[order], weights - weight_level, coverages - coverage_level)
+    found = drawn[~np.isnan(drawn[:, 0])]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail], axis=0).T.tolist()
-    share = sum(ends is not None for ends in drawn) / draws
-    return DangerZone(*zone, tuple(low), tuple(high), share, confidence)
+    low, high = np.quantile(found if len(found) else [zone], [tail, 1 - tail], axis=0).T.tolist()
+    return DangerZone(*zone, tuple(low), tuple(high), len(found) / draws, confidence)

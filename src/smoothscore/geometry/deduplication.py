@@ -18,7 +18,7 @@ from smoothscore.errors import DataWarning
 from smoothscore.geometry.duplicates import exact_duplicates
 from smoothscore.geometry.near_duplicates import NearGroup, near_duplicates
 from smoothscore.geometry.pictures import duplicate_blocks
-from smoothscore.report.page import Fact, Facts, Section, Text
+from smoothscore.report import Fact, Facts, Section, Text
 from smoothscore.report.result import Result
 
 __all__ = ["Deduplication", "deduplicate"]

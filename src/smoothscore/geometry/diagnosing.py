@@ -9,7 +9,7 @@ from smoothscore.data import ImageSet, fingerprint
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.geometry.coverage import coverage
 from smoothscore.geometry.curve import Curve, Levels, as_levels
-from smoothscore.geometry.danger import DangerZone, zone_with_interval
+from smoothscore.geometry.danger import DangerZone, may_be_missed, zone_with_interval
 from smoothscore.geometry.diagnosis import Diagnosis
 from smoothscore.geometry.duplicates import exact_duplicates, shared_images
 from smoothscore.geometry.far_field import FarField, far_field, noised
@@ -147,18 +147,19 @@ def diagnose(
 def _without(held_out: Tensor | ImageSet, leaked: list[int], alerts: list[str]) -> Tensor | ImageSet | None:
     names = [str(index) if isinstance(held_out, Tensor) else held_out.names[index] for index in leaked]
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    alerts.append(
-        f"{len(leaked)} of {len(held_out)} held-out images are training images ({listed}); they were left out."
-    )
     keep = np.setdiff1d(np.arange(len(held_out)), leaked)
+    instead = "" if len(keep) else ", and each training image was held out in turn"
+    alerts.append(
+        f"{len(leaked)} of {len(held_out)} held-out images are training images ({listed}); they were left out{instead}."
+    )
     return held_out[keep] if len(keep) else None
 
 
 def _repeated(duplicates: list[list[int]]) -> str:
     repeated = sum(len(group) - 1 for group in duplicates)
     return (
-        f"{repeated} training images repeat others exactly ({len(duplicates)} groups); no smoothing helps "
-        "against repeated images, so remove them first."
+        f"{repeated} training images repeat others exactly, in {len(duplicates)} group{'s'[: len(duplicates) > 1]}; no "
+        "smoothing helps against repeated images, so remove them first."
     )
 
 
@@ -168,8 +169,7 @@ def _range(
     """Whether the noise levels show what there is to see."""
     if zone and (zone.low <= weight.sigmas.min() or zone.high >= weight.sigmas.max()):
         return ["The danger zone reaches the end of the noise levels given; widen sigmas to see all of it."]
-    always_new = (coverage.mean >= coverage_level).all() and np.ptp(weight.mean) > 0.01
-    if zone is None and ((weight.mean >= weight_level).all() or always_new):
+    if zone is None and may_be_missed(weight, coverage, weight_level, coverage_level):
         return ["The noise levels given may miss the danger zone: one curve is high at all of them; widen sigmas."]
     return []
 
@@ -179,7 +179,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if held_out is None and covered:
-        notes.append("No held-out images were given: the coverage is that of each training image by the others.")
+        notes.append("There are no held-out images: the coverage is that of each training image by the others.")
     if noised_images < len(train):
         notes.append(
             f"Noise was added to {noised_images:,} of the {len(train):,} training images, drawn at random; all of them "

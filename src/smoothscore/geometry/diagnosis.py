@@ -19,7 +19,7 @@ from smoothscore.geometry.recommendation import Goal, command, in_lines, recomme
 from smoothscore.geometry.sampling_noise import SamplingNoise
 from smoothscore.geometry.sensitivity import Sensitivity
 from smoothscore.geometry.stability import Stability
-from smoothscore.report.page import Section
+from smoothscore.report import Section
 from smoothscore.report.result import Result
 
 if TYPE_CHECKING:

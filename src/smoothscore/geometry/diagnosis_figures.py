@@ -10,8 +10,21 @@ from smoothscore.geometry.model import ModelLevels
 from smoothscore.geometry.pictures import can_be_drawn, direction, pixels
 from smoothscore.geometry.sensitivity import Sensitivity
 from smoothscore.geometry.stability import Stability
-from smoothscore.report.figures import Region, Series, curves
-from smoothscore.report.page import Block, Cell, Fact, Facts, Figure, Gallery, Group, Picture, Section, Table
+from smoothscore.report import (
+    Block,
+    Cell,
+    Fact,
+    Facts,
+    Figure,
+    Gallery,
+    Group,
+    Picture,
+    Region,
+    Section,
+    Series,
+    Table,
+    curves,
+)
 
 if TYPE_CHECKING:
     from smoothscore.geometry.diagnosis import Diagnosis

@@ -21,8 +21,7 @@ from smoothscore.geometry.diagnosis_words import closing, crossing, interval, re
 from smoothscore.geometry.forecast import Forecast
 from smoothscore.geometry.pictures import duplicate_blocks
 from smoothscore.geometry.recommendation import GOALS, command, in_lines
-from smoothscore.report.figures import curves
-from smoothscore.report.page import Block, Cell, Code, Facts, Figure, Section, Table, Text
+from smoothscore.report import Block, Cell, Code, Facts, Figure, Section, Table, Text, curves
 
 if TYPE_CHECKING:
     from smoothscore.geometry.diagnosis import Diagnosis

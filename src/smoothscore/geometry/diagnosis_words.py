@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smoothscore.geometry.curve import Curve
-from smoothscore.geometry.danger import DangerZone
+from smoothscore.geometry.danger import DangerZone, may_be_missed
 from smoothscore.geometry.forecast import Forecast
-from smoothscore.report.figures import Region
+from smoothscore.report import Region
 
 if TYPE_CHECKING:
     from smoothscore.geometry.diagnosis import Diagnosis
@@ -20,7 +20,8 @@ FAR = 1000  # times as many images: no line through subsets foresees more
 DEFINITIONS = {
     "Risk of copying": (
         "High if there is a danger zone; moderate if posterior weight and shell coverage are both above one half "
-        "somewhere; low otherwise. The share is the lesser of the two at the worst noise level."
+        "somewhere; unknown if the noise levels given may miss it; low otherwise. The share is the lesser of the two "
+        "at the worst noise level."
     ),
     "Danger zone": (
         "The noise levels at which posterior weight and shell coverage are both high: the loss asks for copies, and "
@@ -82,7 +83,9 @@ def risk(diagnosis: "Diagnosis") -> tuple[str, float, float] | None:
     least = np.minimum(diagnosis.posterior_weight.mean, coverage.mean)
     worst = int(least.argmax())
     share = float(least[worst])
-    word = "high" if diagnosis.zone else "moderate" if share >= 0.5 else "low"
+    levels = (float(str(diagnosis.options[f"{name} of the zone"])) for name in ("posterior weight", "shell coverage"))
+    unseen = not diagnosis.zone and may_be_missed(diagnosis.posterior_weight, coverage, *levels)
+    word = "high" if diagnosis.zone else "unknown" if unseen else "moderate" if share >= 0.5 else "low"
     return word, share, float(diagnosis.sigmas[worst])
 
 

@@ -93,7 +93,7 @@ def _optimal(
     centers = Points(train)
     points = Points(clean, like=centers).rows(slice(0, len(clean)))
     pairs = NoisedPairs.build(points, centers, noise.flatten(1).double())
-    own_noise = pairs.center_noise.T - pairs.point_noise.diagonal()[:, None]
+    own_noise = pairs.center_noise.T.contiguous() - pairs.point_noise.diagonal()[:, None]
     mean, axes = gaussian.mean.float(), gaussian.directions.float()
     few = len(centers) <= centers.dim
     images = (images_at(train, torch.arange(len(centers))).flatten(1) - mean) @ axes if few else None

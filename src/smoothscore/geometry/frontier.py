@@ -24,17 +24,17 @@ def largest_logits(pairs: NoisedPairs, sigmas: Array) -> Array:
     unless distance and noise order the centers alike, as on a line, where half of the centers can be.
     """
     squares, center_noise = pairs.squares.numpy(), pairs.center_noise.numpy()
-    scale, depth = 1 / sigmas[:, None], -1 / (2 * sigmas[:, None] ** 2)
+    factors = np.stack((1 / sigmas, -1 / (2 * sigmas**2)), axis=1)
     largest = np.empty((len(sigmas), *pairs.point_noise.shape))
     for point, distant in enumerate(squares if len(sigmas) else ()):
         order = np.argsort(distant)
         near = distant[order]
         order = order[: np.searchsorted(near, np.inf)]
         places, noises = _risers(center_noise, order)
-        logits = scale * center_noise[order[places], noises] + depth * near[places]
+        logits = factors @ np.stack((center_noise[order[places], noises], near[places]))
         starts = np.searchsorted(noises, np.arange(largest.shape[2]))
         np.maximum.reduceat(logits, starts, axis=1, out=largest[:, point])
-    largest -= scale[:, None] * pairs.point_noise.numpy()
+    largest -= factors[:, :1, None] * pairs.point_noise.numpy()
     return largest
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.geometry.near_duplicates import NearGroup
-from smoothscore.report.page import Gallery, Group, Picture
+from smoothscore.report import Gallery, Group, Picture
 
 __all__ = ["can_be_drawn", "direction", "duplicate_blocks", "pixels"]
 

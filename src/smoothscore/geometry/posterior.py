@@ -92,15 +92,20 @@ def concentration(
             pairs = NoisedPairs.build(centers.rows(index), centers, vectors)
             pairs.squares[torch.arange(len(index)), index] = 0.0
             # every own center has ell = 0, so each posterior's normalizer is at least 1
-            critical = pairs.critical(math.log(LEFT_OUT / total))
-            alone = np.array([_alone(pairs, sigma, critical < sigma) for sigma in levels.tolist()])
+            critical = pairs.critical(math.log(LEFT_OUT / total)).numpy()
+            counts = np.array([np.count_nonzero(critical < sigma) for sigma in levels])
+            deep = np.array([float(pairs.shift(sigma).max()) > DEEPEST for sigma in levels.tolist()])
+            alone = (COST * counts < critical.size) | deep
             largest = dict(zip(np.flatnonzero(~alone), largest_logits(pairs, levels[~alone]), strict=True))
             for level, sigma in enumerate(levels.tolist()):
-                if alone[level]:
-                    found = _weights_one_by_one(pairs, sigma, *torch.nonzero(critical < sigma, as_tuple=True))
+                if counts[level] == len(index):  # no center but the own
+                    values[:, level, rows] = 1.0
+                elif alone[level]:
+                    matters = np.divmod(np.flatnonzero(critical < sigma), total)
+                    values[:, level, rows] = _weights_one_by_one(pairs, sigma, *map(torch.from_numpy, matters))
                 else:
-                    found = _weights_by_products(*pairs.split(sigma), torch.from_numpy(largest[level]))
-                values[:, level, rows] = found
+                    most = torch.from_numpy(largest[level])
+                    values[:, level, rows] = _weights_by_products(*pairs.split(sigma), most)
                 advance(len(index))
     return Concentration(chosen, *(Replicates(levels, part, population=total) for part in values))
 
@@ -123,11 +128,6 @@ def own_weight(
 ) -> Curve:
     """Expected posterior weight of the training image that was noised; see :func:`posterior_weight`."""
     return concentration(train, sigmas, seed, noises, images).own.curve()
-
-
-def _alone(pairs: NoisedPairs, sigma: float, matters: Tensor) -> bool:
-    """Whether the pairs that matter are better evaluated one by one than all of them by products."""
-    return COST * int(matters.sum()) < matters.numel() or float(pairs.shift(sigma).max()) > DEEPEST
 
 
 def _weights_by_products(left: Tensor, right: Tensor, shift: Tensor, largest: Tensor) -> Array:

@@ -26,6 +26,7 @@ __all__ = ["SamplingNoise", "sampling_noise"]
 NEGLIGIBLE = 1e-9  # weights relative to the largest that are left out; their squares count
 HEAVIEST = 4096  # images that are looked at where only some directions are wanted
 SPARE = 10  # directions more than wanted in a randomized decomposition
+UNSEEN = 1e-8  # share of the variance that may be left out of such a decomposition: no eigenvalue is off by more
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +100,16 @@ def sampling_noise(train: Tensor | ImageSet, x: Tensor, sigma: float, rank: int 
         share = weights[active]
         mean = share @ rows
         columns = (rows - mean) * (share * len(train) ** 0.5)[:, None]
-        variances, directions = _principal(columns, rank)
+        power = columns.square().sum(1)
+        seen = power > (UNSEEN / len(power) * power.sum() if rank is not None else -1)
+        variances, directions = _principal(columns[seen], rank)
         found.append(
             SamplingNoise(
                 sigma,
                 mean.reshape(x.shape[1:]),
                 variances,
                 directions.reshape(-1, *x.shape[1:]),
-                float(columns.square().sum()),
+                float(power.sum()),
                 float(len(train) * share.square().sum()),
                 len(train),
             )

@@ -20,27 +20,27 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
 from smoothscore import progress
-from smoothscore.data import ImageSet
-from smoothscore.memorization.copies import Matches, at
+from smoothscore.memorization.copies import Matches
+from smoothscore.memorization.images import Images, at, floats
 from smoothscore.memorization.protocol import CANDIDATES, REFINED
 from smoothscore.memorization.sharing import shared
 from smoothscore.memorization.windows import CROPS, LARGEST, Template, best_windows, templates, unit
+from smoothscore.neighbors.blocks import each
 
 __all__ = ["AlignedTest", "can_align"]
 
 Integers = NDArray[np.int64]
-Images = ImageSet | Tensor
 
 SMALLEST = 8  # pixels a side that can be aligned
 CELLS = 8
 DIRECTIONS = 32
 NOISE = 1.0  # variance that images may differ by anyhow, in that of moved ones
 FITTED = 4096  # images that the directions are found from
-BLOCK = 128  # samples at once
+BLOCK = 64  # samples at once, in each thread
 READ = 2048  # training images at once
 CHUNK = 128  # training images whose correlations stay in the processor's cache
 GROUP = 16  # of them that the best is taken of
-SCRATCH = 2**24  # correlations held at once
+SCRATCH = 2**23  # correlations held at once
 
 
 def can_align(shape: tuple[int, ...]) -> bool:
@@ -55,7 +55,7 @@ class AlignedTest:
         train: the training images, (C, H, W).
         first: indices of the distinct ones.
 
-    Memory: 320 bytes a training image, and some 100 MB.
+    Memory: 320 bytes a training image, and some 60 MB a thread.
     """
 
     name = "aligned"
@@ -77,7 +77,8 @@ class AlignedTest:
     def __call__(self, images: Images) -> Matches:
         """The training images nearest in this sense, nearest first; see :class:`Matches`.
 
-        Images are looked at in blocks of 128, whose float32 sums decide between candidates equally good.
+        Images are looked at in blocks of 64, one in each thread; float32 sums in them decide between candidates equally
+        good.
         """
         return self._match(images, None)
 
@@ -92,12 +93,15 @@ class AlignedTest:
         def search(some: Integers) -> tuple[Integers, NDArray[np.float64]]:
             shape = (len(some), min(REFINED, count))
             indices, distances, done = np.empty(shape, dtype=np.int64), np.empty(shape), 0
+
+            def nearest(rows: Integers) -> tuple[Tensor, Tensor]:
+                return self._nearest(_small(images, rows), None if left_out is None else left_out[rows], count)
+
             with progress.task("aligned neighbors", total=len(some)) as advance:
-                for rows in _blocks(some, block):
-                    found = self._nearest(_small(images, rows), None if left_out is None else left_out[rows], count)
-                    part = slice(done, done := done + len(rows))
+                for found in each(nearest, list(_blocks(some, block))):
+                    part = slice(done, done := done + len(found[0]))
                     indices[part], distances[part] = found
-                    advance(len(rows))
+                    advance(len(found[0]))
             return indices, distances
 
         indices, distances = shared(len(images), block, search)
@@ -181,8 +185,7 @@ def _cropped(images: Tensor, side: int) -> Tensor:
 
 def _small(images: Images, rows: Integers) -> Tensor:
     """Images (n, C, h, w) in float32, averaged to at most 32 pixels a side."""
-    chosen = at(images, rows)
-    values = chosen.tensor() if isinstance(chosen, ImageSet) else chosen.detach().float().cpu()
+    values = floats(at(images, rows))
     longest = max(values.shape[2:])
     if longest <= LARGEST:
         return values

@@ -14,23 +14,19 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
-from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.memorization import checks
 from smoothscore.memorization.calibration import Side, halves, unjudged, verdict
-from smoothscore.memorization.copies import at
 from smoothscore.memorization.detector import Detector, largest
-from smoothscore.memorization.leaks import Leaks, near_leaks
+from smoothscore.memorization.images import Images, alike, at, check, shape_of
+from smoothscore.memorization.leaks import NO_CONTROL, Leaks, near_leaks
 from smoothscore.memorization.leaks import leaks as find_leaks
 from smoothscore.memorization.literature import literature
 from smoothscore.memorization.protocol import LISTED, LOOSE
 from smoothscore.memorization.verdict import Audit
 
 __all__ = ["audit"]
-
-Images = ImageSet | Tensor
 
 
 def audit(
@@ -77,7 +73,7 @@ def audit(
     if not encoders:
         raise InputError("encoder names no space; give pixel or another encoder.")
     _check(samples, train, held_out)
-    mistakes = checks.mistakes(samples, train)
+    mistakes = checks.mistakes(samples, train, held_out)
     for mistake in mistakes:
         warnings.warn(mistake, DataWarning, stacklevel=2)
     asked = len(samples) + (0 if held_out is None else len(held_out))
@@ -111,7 +107,7 @@ def audit(
         matches=np.where(same, found["pixel"].indices[:, 0], judged.like),
         leaked=leaked,
         near_leaks=near,
-        findings=[*mistakes, *checks.suspicions(samples, train)],
+        findings=mistakes or checks.suspicions(samples, train),
         literature=literature(detector, samples, held_out, found, control),
         threshold=threshold,
         alpha=alpha,
@@ -124,20 +120,9 @@ def audit(
 
 
 def _check(samples: Images, train: Images, held_out: Images | None) -> None:
-    """Refuse an empty set and sets of different shapes, by their names."""
-    shape = _shape(train)
+    """Refuse what cannot be audited, before any search."""
     for name, images in {"training images": train, "samples": samples, "held-out images": held_out}.items():
-        if images is None:
-            continue
-        if len(images) == 0:
-            raise InputError(f"There are no {name}; an audit needs at least one.")
-        if _shape(images) != shape:
-            raise InputError(
-                f"The {name} have shape {_shape(images)} and the training images {shape}; bring them to one."
-            )
-        if isinstance(images, Tensor) and not bool(images.isfinite().all()):
-            raise InputError(f"The {name} have NaN or infinite values; mend or drop those images first.")
-
-
-def _shape(images: Images) -> tuple[int, ...]:
-    return tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])
+        if images is not None:
+            check(images, name, shape_of(train))
+    if held_out is not None and alike(train, held_out):
+        raise InputError(NO_CONTROL)

@@ -20,18 +20,16 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from smoothscore import progress
-from smoothscore.data import ImageSet
 from smoothscore.memorization.conformal import discoveries, p_values
-from smoothscore.memorization.copies import at
 from smoothscore.memorization.detector import FEWEST, Detector, Found, largest
-from smoothscore.memorization.protocol import CALIBRATION
+from smoothscore.memorization.images import Images, at
+from smoothscore.memorization.intervals import Difference, Rate, difference
+from smoothscore.memorization.protocol import CALIBRATION, SEED, TAIL_SHARE
 
-__all__ = ["Side", "Verdict", "halves", "unjudged", "verdict"]
+__all__ = ["Side", "Verdict", "halves", "tail_excess", "unjudged", "verdict"]
 
-Images = ImageSet | Tensor
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -144,6 +142,18 @@ def unjudged(detector: Detector, found: Found) -> Verdict:
     return Verdict(largest(by_space), by_space, nothing, nothing.astype(np.int64), like, nothing)
 
 
+def tail_excess(sides: Sequence[Side]) -> Difference:
+    """How many more samples than controls are as surprising as the 1 % most surprising controls."""
+    above, usual = np.zeros(len(sides[0].surprise), dtype=np.bool_), 0
+    for side in sides:
+        beyond = max(1, int(TAIL_SHARE / len(sides) * len(side.control)))
+        cut = np.sort(side.control)[-beyond]
+        above |= side.surprise >= cut
+        usual += int((side.control >= cut).sum())
+    each = sum(len(side.control) for side in sides) // len(sides)
+    return difference(Rate(int(above.sum()), len(above)), Rate(min(usual, each), each))
+
+
 def halves(
     train: Images, distinct: Integers, samples: Images, encoders: Sequence[str], tolerant: bool, alpha: float
 ) -> list[Side]:
@@ -151,13 +161,13 @@ def halves(
 
     Of a half, 10,000 images at most calibrate the other.
     """
-    order = np.random.default_rng(0).permutation(distinct)
+    order = np.random.default_rng(SEED).permutation(distinct)
     parts = [np.sort(part) for part in (order[: len(order) // 2], order[len(order) // 2 :])]
     if min(map(len, parts)) < FEWEST:
         return []
     sides = []
     for number, (members, others) in enumerate((parts, parts[::-1]), 1):
-        others = np.sort(np.random.default_rng(0).permutation(others)[:CALIBRATION])
+        others = np.sort(np.random.default_rng(SEED).permutation(others)[:CALIBRATION])
         with progress.task(f"half {number} of the training set", total=3) as advance:
             detector = Detector(at(train, members), encoders, tolerant, len(samples) + len(others))
             advance(1)

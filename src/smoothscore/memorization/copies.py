@@ -12,19 +12,17 @@ otherwise d2 = d1 for an exact copy of a repeated image, and the copy is missed.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
 from smoothscore.errors import InputError
+from smoothscore.memorization.images import Images, at, distinct
 from smoothscore.memorization.protocol import LOOSE, STRICT
 from smoothscore.memorization.sharing import shared
 from smoothscore.neighbors import Search
 from smoothscore.neighbors.approximate import LARGE, Approximate
 
-__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches", "at", "distinct"]
+__all__ = ["LOOSE", "STRICT", "CopyTest", "Matches"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -74,9 +72,7 @@ class CopyTest:
         InputError: fewer than two distinct training images.
     """
 
-    def __init__(
-        self, train: ImageSet | Tensor, space: Encoder, expected: int = 0, first: Integers | None = None
-    ) -> None:
+    def __init__(self, train: Images, space: Encoder, expected: int = 0, first: Integers | None = None) -> None:
         self.space = space
         self.name = space.name
         self.first = distinct(train)[0] if first is None else first
@@ -92,7 +88,7 @@ class CopyTest:
         """The share of nearest training images found, measured on a sample; 1 where the search is exact."""
         return self._search.recall if isinstance(self._search, Approximate) else 1.0
 
-    def __call__(self, images: ImageSet | Tensor, k: int = 2, spaced: bool = False) -> Matches:
+    def __call__(self, images: Images, k: int = 2, spaced: bool = False) -> Matches:
         """The ``k`` nearest distinct training images of each image, or all if they are fewer.
 
         With ``spaced`` the spacing of the nearest one is measured, too, which takes a training set of three or more.
@@ -129,7 +125,7 @@ class CopyTest:
         apart: Floats = self._apart[members, second]
         return apart
 
-    def _nearest(self, place: ImageSet | Tensor, k: int) -> tuple[Integers, Floats]:
+    def _nearest(self, place: Images, k: int) -> tuple[Integers, Floats]:
         """Numbers of the ``k`` nearest, or of all if they are fewer, and their distances."""
 
         def search(rows: Integers) -> tuple[Integers, Floats]:
@@ -137,18 +133,3 @@ class CopyTest:
             return found.indices.numpy(), found.distances.numpy()
 
         return shared(len(place), BLOCK, search)
-
-
-def distinct(images: ImageSet | Tensor) -> tuple[Integers, Integers]:
-    """Index of the first of each distinct image (u,), ascending, and how often that image is there (u,)."""
-    if isinstance(images, ImageSet):
-        first, group = images.distinct()
-        return first, np.bincount(group)
-    _, first, times = np.unique(images.flatten(1).cpu().numpy(), axis=0, return_index=True, return_counts=True)
-    order = np.argsort(first)
-    return first[order], times[order]
-
-
-def at(images: ImageSet | Tensor, rows: Integers) -> ImageSet | Tensor:
-    """Some of the images."""
-    return images[rows] if isinstance(images, ImageSet) else images[torch.from_numpy(rows)]

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
 
 from smoothscore import neighbors, progress
 from smoothscore.data import ImageSet
@@ -25,9 +24,10 @@ from smoothscore.encoders import PIXEL
 from smoothscore.encoders import encoder as encoder_called
 from smoothscore.errors import InputError
 from smoothscore.memorization.aligned import AlignedTest, can_align
-from smoothscore.memorization.copies import CopyTest, Matches, distinct
+from smoothscore.memorization.copies import CopyTest, Matches
+from smoothscore.memorization.images import Images, distinct, shape_of
 from smoothscore.memorization.patches import PARTS, PatchTest, can_cut
-from smoothscore.memorization.protocol import NEIGHBORS, PART_WEIGHT, REFERENCE, VERSION
+from smoothscore.memorization.protocol import NEIGHBORS, PART_WEIGHT, REFERENCE, SEED, VERSION
 from smoothscore.memorization.sharing import first_decides, together
 from smoothscore.memorization.surprise import Surprise
 from smoothscore.report.write import write_bytes
@@ -35,7 +35,6 @@ from smoothscore.version import __version__
 
 __all__ = ["FEWEST", "Detector", "Found", "largest"]
 
-Images = ImageSet | Tensor
 Found = dict[str, Matches]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -74,13 +73,13 @@ class Detector:
             )
             for name in names
         }
-        if tolerant and can_align(_shape(train)) and len(self.first) >= FEWEST:
+        if tolerant and can_align(shape_of(train)) and len(self.first) >= FEWEST:
             self.tests["aligned"] = AlignedTest(train, self.first)
-        if tolerant and can_cut(_shape(train)) and len(self.first) >= FEWEST:
+        if tolerant and can_cut(shape_of(train)) and len(self.first) >= FEWEST:
             self.tests |= {name: PatchTest(name, train, self.first, expected + most) for name in PARTS}
         enough = len(self.first) >= FEWEST
         self._count = min(NEIGHBORS, len(self.first) - enough)
-        self.left_out: Integers = np.sort(np.random.default_rng(0).permutation(len(self.first))[: most * enough])
+        self.left_out: Integers = np.sort(np.random.default_rng(SEED).permutation(len(self.first))[: most * enough])
         self.reference: Found = {}
         if enough:
             with progress.task("training images left out in turn", total=len(self.tests)) as advance:
@@ -181,7 +180,3 @@ def largest(by_space: dict[str, Floats]) -> Floats:
     """The largest surprise of each image over the spaces (n,)."""
     most: Floats = np.max(list(by_space.values()), axis=0)
     return most
-
-
-def _shape(images: Images) -> tuple[int, ...]:
-    return tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])

@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothscore.data import ImageSet
 from smoothscore.memorization import tables
 from smoothscore.memorization.pairs import pairs
-from smoothscore.memorization.words import method
-from smoothscore.report.figures import histogram
-from smoothscore.report.page import Block, Fact, Facts, Figure, Section, Text
+from smoothscore.memorization.words import method, notes
+from smoothscore.report import Fact, Facts, Figure, Section, Text, histogram
 
 if TYPE_CHECKING:
     from smoothscore.memorization.verdict import Audit
@@ -33,7 +31,7 @@ DEFINITIONS = {
 def sections(audit: "Audit") -> Sequence[Section]:
     """The body of the report."""
     parts = [
-        Section("Verdict", [_facts(audit), *_warnings(audit)]),
+        Section("Verdict", [_facts(audit), *(Text(note, "warning") for note in notes(audit))]),
         Section("Most suspicious samples", [pairs(audit)]),
         Section("All samples", _histograms(audit)),
         Section("Copied training images", [*tables.sources(audit), *tables.classes(audit)]),
@@ -64,33 +62,6 @@ def _facts(audit: "Audit") -> Facts:
 
 def _fact(label: str, value: str | int, detail: str) -> Fact:
     return Fact(label, value, detail, DEFINITIONS[label])
-
-
-def _warnings(audit: "Audit") -> list[Block]:
-    notes = list(audit.findings)
-    if audit.held_out is None:
-        notes.append(
-            "No held-out images were given. The halves of the training set took their place in turn: near duplicates "
-            "within the training set hide copies, and faint copies are found less often. A model that merely draws "
-            "typical images cannot be told from one that copies a little."
-        )
-    if len(audit.leaked):
-        notes.append(f"{len(audit.leaked)} held-out images are {audit.leaked_as}; they were left out of the control.")
-    near = audit.near_leaks
-    if isinstance(audit.held_out, ImageSet) and len(near):
-        names = ", ".join(audit.held_out.names[i] for i in near[:5]) + (", ..." if len(near) > 5 else "")
-        notes.append(
-            f"{len(near)} held-out images look like training images in another form ({names}). They hide copies; if "
-            "they are the same pictures, audit with leaks = near (--leaks near), which leaves them out."
-        )
-    shortest = audit.shortest_list
-    if shortest is not None and shortest > 1:
-        notes.append(
-            f"With {len(audit.ratio):,} samples and a control of {0 if audit.control is None else len(audit.control):,}"
-            f" images, fewer than {shortest:,} copies that are not identical cannot be told from chance at this rate; "
-            "more held-out images lower that number."
-        )
-    return [Text(note, "warning") for note in notes]
 
 
 def _histograms(audit: "Audit") -> list[Figure]:

@@ -20,20 +20,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.geometry.gap_tests import gap_p_values
 from smoothscore.memorization.conformal import discoveries
 from smoothscore.memorization.detector import Found
+from smoothscore.memorization.images import Images
 from smoothscore.memorization.protocol import ALIKE, LEAK_NEIGHBORS, LEAKED, LOOSE
 
-__all__ = ["Leaks", "leaks", "near_leaks"]
+__all__ = ["NO_CONTROL", "Leaks", "leaks", "near_leaks"]
 
-Images = ImageSet | Tensor
 Integers = NDArray[np.int64]
 Leaks = Literal["identical", "near"]
+
+NO_CONTROL = "Every held-out image is a training image; give images that the model was not trained on."
 
 
 def near_leaks(found: Found, encoders: Sequence[str]) -> Integers:
@@ -65,7 +66,7 @@ def leaks(held_out: Images, found: Found, encoders: Sequence[str], kind: Leaks) 
     leaked = near_leaks(found, encoders) if kind == "near" else identical
     kept = np.setdiff1d(np.arange(len(held_out)), leaked)
     if not len(kept):
-        raise InputError("Every held-out image is a training image; give images that the model was not trained on.")
+        raise InputError(NO_CONTROL)
     if len(leaked):
         names = held_out.names if isinstance(held_out, ImageSet) else [f"number {i}" for i in range(len(held_out))]
         which = ", ".join(names[i] for i in leaked[:3]) + (", ..." if len(leaked) > 3 else "")

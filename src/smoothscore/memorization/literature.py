@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smoothscore.data import ImageSet
-from smoothscore.memorization.copies import CopyTest, at
+from smoothscore.memorization.copies import CopyTest
 from smoothscore.memorization.detector import Detector, Found
+from smoothscore.memorization.images import Images, at
 from smoothscore.memorization.protocol import SIMILAR
 from smoothscore.memorization.published import (
     Vote,
@@ -26,8 +26,6 @@ from smoothscore.memorization.published import (
 from smoothscore.memorization.quality import COMPARED, chosen, features_of, memorization_informed, quality
 
 __all__ = ["Literature", "literature"]
-
-Images = ImageSet | Tensor
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from smoothscore.data import ImageSet, to_images
+from smoothscore.data import ImageSet, fingerprint, to_images
+from smoothscore.memorization.images import Images, shape_of
 from smoothscore.memorization.protocol import PAIRS, VERSION
-from smoothscore.report.page import Block, Text
+from smoothscore.report import Block, Text
 from smoothscore.report.review import Item, Review
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ OTHERS = 2  # further training images shown
 
 def pairs(audit: "Audit") -> Block:
     """The samples of largest surprise, each with its match, the difference, and further near training images."""
-    shape = tuple(audit.samples.shape if isinstance(audit.samples, ImageSet) else audit.samples.shape[1:])
+    shape = shape_of(audit.samples)
     if len(shape) != 3 or shape[0] not in (1, 3):
         return Text("The data are not images, so no pairs are shown.", "note")
     order = np.lexsort((audit.ratio, -audit.surprise, ~np.isin(np.arange(len(audit.ratio)), audit.identical)))
@@ -34,7 +34,7 @@ def pairs(audit: "Audit") -> Block:
         answers=("copy", "no copy"),
         caption=f"The {len(worst)} most surprising of {len(audit.ratio):,} samples, each with the training image it "
         "looks most like, their difference (gray is none), and the next nearest training images.",
-        about={"protocol": VERSION, "samples": _fingerprint(audit.samples), "train": _fingerprint(audit.train)},
+        about={"protocol": VERSION, "samples": fingerprint(audit.samples), "train": fingerprint(audit.train)},
     )
 
 
@@ -59,17 +59,22 @@ def _item(audit: "Audit", index: int, flagged: bool) -> Item:
         numbers["p-value"] = float(audit.p_values[index])
         text += f", p = {audit.p_values[index]:.2g}"
     identical = index in audit.identical
-    text += ", identical" if identical else ", flagged" if flagged else ""
     votes = [name for name, vote in audit.literature.votes.items() if vote.samples[index]]
+    text += ", identical" if identical else ", flagged" if flagged else ""
+    text += f"; by other tests: {', '.join(votes)}" if votes else ""
+    text += _files(audit, index, match)
     tags = ["flagged"] * flagged + ["identical"] * identical + [f"by {space}"] + votes
     return Item(f"sample {index}", pictures, numbers, tags, text)
 
 
-def _pixels(images: ImageSet | Tensor, index: list[int]) -> NDArray[np.uint8]:
+def _files(audit: "Audit", index: int, match: int) -> str:
+    """The names of both images, where they have any."""
+    sets = {"sample": (audit.samples, index), "training image": (audit.train, match)}
+    named = [f"{what} {images.names[row]}" for what, (images, row) in sets.items() if isinstance(images, ImageSet)]
+    return f"; {', '.join(named)}" if named else ""
+
+
+def _pixels(images: Images, index: list[int]) -> NDArray[np.uint8]:
     if isinstance(images, ImageSet):
         return images.take(index)
     return to_images(images[index]).take(range(len(index)))
-
-
-def _fingerprint(images: ImageSet | Tensor) -> str:
-    return images.fingerprint if isinstance(images, ImageSet) else f"tensor of {len(images)}"

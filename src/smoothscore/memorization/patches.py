@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
-from smoothscore.memorization.copies import CopyTest, Matches, at
+from smoothscore.memorization.copies import CopyTest, Matches
+from smoothscore.memorization.images import Images, at, floats
 
 __all__ = ["PARTS", "PatchTest", "can_cut"]
 
-Images = ImageSet | Tensor
 Integers = NDArray[np.int64]
 
 # The corner of each part, in quarters of the image.
@@ -57,14 +56,17 @@ class _Part(Encoder):
         self.floor = GRAIN * values.shape[1] ** 0.5
 
     def __call__(self, images: Images) -> Tensor:
-        return torch.mm(self._cut(images, np.arange(len(images))) - self._middle, self._directions)
+        found = torch.empty(len(images), self._directions.shape[1])
+        for start in range(0, len(images), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(images)))
+            torch.mm(self._cut(images, rows) - self._middle, self._directions, out=found[rows[0] : rows[-1] + 1])
+        return found
 
     def _cut(self, images: Images, rows: Integers) -> Tensor:
         """The part of some images, averaged to at most 16 pixels a side (n, values)."""
         parts = []
         for start in range(0, len(rows), BLOCK):
-            chosen = at(images, rows[start : start + BLOCK])
-            values = chosen.tensor() if isinstance(chosen, ImageSet) else chosen.detach().float().cpu()
+            values = floats(at(images, rows[start : start + BLOCK]))
             height, width = values.shape[2:]
             top, left = (side * quarter // 4 for side, quarter in zip((height, width), self._corner, strict=True))
             part = values[:, :, top : top + height // 2, left : left + width // 2]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.memorization.copies import Matches
-from smoothscore.memorization.protocol import BETA, CENTERS, EXTRACTED, LOOSE, NEIGHBORS, SIMILAR, STRICT
+from smoothscore.memorization.protocol import BETA, CENTERS, EXTRACTED, LOOSE, NEIGHBORS, SEED, SIMILAR, STRICT
 
 __all__ = [
     "TESTS",
@@ -165,7 +165,7 @@ def cells(train: Tensor, *others: Tensor) -> list[NDArray[np.int64]]:
     from sklearn.cluster import KMeans
 
     count = int(np.clip(min(map(len, others)) // 20, 1, min(CENTERS, len(train))))
-    fit = KMeans(count, n_init=1, random_state=0, max_iter=30).fit(train.numpy())
+    fit = KMeans(count, n_init=1, random_state=SEED, max_iter=30).fit(train.numpy())
     return [fit.predict(other.numpy()).astype(np.int64) for other in others]
 
 

@@ -23,11 +23,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from smoothscore import progress
-from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder
-from smoothscore.memorization.copies import at
 from smoothscore.memorization.frechet import Moments, frechet_distance, moments
-from smoothscore.memorization.protocol import BOUND, KERNEL_NEIGHBORS, QUALITY
+from smoothscore.memorization.images import Images, at, floats, shape_of
+from smoothscore.memorization.protocol import BOUND, KERNEL_NEIGHBORS, QUALITY, SEED
 
 __all__ = ["COMPARED", "chosen", "features_of", "kernel_distance", "memorization_informed", "prdc", "quality"]
 
@@ -46,10 +45,10 @@ ROWS = 1024
 
 def chosen(count: int) -> NDArray[np.int64]:
     """Which of ``count`` images the measures look at: all, or 10,000 drawn with seed 0."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:QUALITY])
+    return np.sort(np.random.default_rng(SEED).permutation(count)[:QUALITY])
 
 
-def features_of(images: ImageSet | Tensor, space: Encoder) -> tuple[Tensor, str]:
+def features_of(images: Images, space: Encoder) -> tuple[Tensor, str]:
     """Vectors (m, f) of the :func:`chosen` images, and the name of their space.
 
     Pixels of more than 1,024 values are averaged over squares first; the name says so.
@@ -57,13 +56,12 @@ def features_of(images: ImageSet | Tensor, space: Encoder) -> tuple[Tensor, str]
     if len(images) > QUALITY:
         rows = chosen(len(images))
         images = at(images, rows)
-    shape = tuple(images.shape if isinstance(images, ImageSet) else images.shape[1:])
+    shape = shape_of(images)
     if space.name != "pixel" or len(shape) != 3 or int(np.prod(shape)) <= LARGEST:
         return space(images), space.name
-    values = images.tensor() if isinstance(images, ImageSet) else images.detach().float().cpu()
     scale = (LARGEST / np.prod(shape)) ** 0.5
     height, width = (max(1, int(side * scale)) for side in shape[1:])
-    return interpolate(values, (height, width), mode="area").flatten(1), f"pixel averaged to {height} x {width}"
+    return interpolate(floats(images), (height, width), mode="area").flatten(1), f"pixel averaged to {height} x {width}"
 
 
 def quality(sets: Mapping[str, Tensor], space: str) -> dict[str, dict[str, Any]]:
@@ -125,7 +123,7 @@ def _compare(a: _Side, b: _Side) -> dict[str, Any]:
 
 def _some(features: Tensor, count: int) -> NDArray[np.float32]:
     """``count`` rows, in a random order of seed 0, so that a half is a random half."""
-    order = np.random.default_rng(0).permutation(len(features))[:count]
+    order = np.random.default_rng(SEED).permutation(len(features))[:count]
     return features.numpy()[order]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from smoothscore.memorization.published import TESTS
 from smoothscore.memorization.quality import COMPARED, FEW
-from smoothscore.report.page import Block, Cell, Table, Text
+from smoothscore.report import Block, Cell, Table, Text
 
 if TYPE_CHECKING:
     from smoothscore.memorization.verdict import Audit

@@ -9,23 +9,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smoothscore.data import ImageSet
-from smoothscore.memorization.calibration import Side, Verdict
+from smoothscore.data import as_given
+from smoothscore.memorization.calibration import Side, Verdict, tail_excess
 from smoothscore.memorization.conformal import shortest_list
 from smoothscore.memorization.detector import Detector
 from smoothscore.memorization.evidence import sections
+from smoothscore.memorization.images import Images, check, shape_of
 from smoothscore.memorization.intervals import Difference, Rate, difference
 from smoothscore.memorization.leaks import Leaks
 from smoothscore.memorization.literature import Literature
-from smoothscore.memorization.protocol import TAIL_SHARE, VERSION
+from smoothscore.memorization.record import counts, setting, values
 from smoothscore.memorization.sources import Source, sources, spread_over_classes
 from smoothscore.memorization.words import lead, summary
-from smoothscore.report.page import Section
+from smoothscore.report import Section
 from smoothscore.report.result import Result
 
 __all__ = ["Audit"]
 
-Images = ImageSet | Tensor
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -135,22 +135,13 @@ class Audit(Result):
 
         A value near the share of copies, found in any space, also where the ratio separates nothing.
         """
-        if not self.sides:
-            return None
-        above, usual = np.zeros(len(self.ratio), dtype=np.bool_), 0
-        for side in self.sides:
-            beyond = max(1, int(TAIL_SHARE / len(self.sides) * len(side.control)))
-            cut = np.sort(side.control)[-beyond]
-            above |= side.surprise >= cut
-            usual += int((side.control >= cut).sum())
-        each = sum(len(side.control) for side in self.sides) // len(self.sides)
-        return difference(Rate(int(above.sum()), len(above)), Rate(min(usual, each), each))
+        return tail_excess(self.sides) if self.sides else None
 
     @property
     def frechet(self) -> dict[str, Any]:
         """Squared Frechet distances ``to_train``, ``to_held_out``, ``reference`` (None where not known), with ``space``
         and ``n``, the images of each set that were given."""
-        return self.literature.frechet() | {"n": self._counts()}
+        return self.literature.frechet() | {"n": counts(self)}
 
     @property
     def sources(self) -> list[Source]:
@@ -182,47 +173,23 @@ class Audit(Result):
         """The share of new real images that :meth:`flag` would call copies, estimated from above by the control."""
         return sum(side.alarms for side in self.sides) if self.sides else None
 
-    def flag(self, batch: Images) -> Tensor:
+    def flag(self, batch: Images | NDArray[Any]) -> Tensor:
         """Which of a batch of new samples (b, *shape) are copies, by the rule that this audit came to: (b,) bool.
 
         Those identical to a training image, and those as surprising as the flagged samples; see :attr:`cut` and
         :attr:`false_alarms`. Where nothing could be calibrated, those of a ratio below the threshold. For use while
         generating: ``keep = batch[~audit.flag(batch)]``.
-        """
-        if not self.sides:
-            return torch.from_numpy(self.detector.find(batch, keep=False)[self.detector.main].ratio < self.threshold)
-        return torch.from_numpy(np.any([side.flag(batch) for side in self.sides], axis=0))
 
-    def values(self) -> Mapping[str, object]:
-        """The results by name."""
-        excess, tail = self.excess, self.tail_excess
-        return {
-            "protocol": VERSION,
-            "memorized_fraction": self.memorized_fraction,
-            "held_out_fraction": self.held_out_fraction,
-            "excess": None if excess is None else excess._asdict(),
-            "tail_excess": None if tail is None else tail._asdict(),
-            "flagged": self.flagged,
-            "identical": self.identical,
-            "shortest_list": self.shortest_list,
-            "findings": self.findings,
-            "literature": self.literature.values(),
-            "frechet": self.frechet,
-            "leaked": self.leaked,
-            "near_leaks": self.near_leaks,
-            "sources": self.sources,
-            "classes": self.classes,
-            "ratio": self.ratio,
-            "memorized": self.memorized,
-            "surprise": self.surprise,
-            "surprise_by_space": self.surprise_by_space,
-            "p_values": self.p_values,
-            "matches": self.matches,
-            "neighbors": self.neighbors,
-            "distances": self.distances,
-            "held_out_ratio": self.held_out_ratio,
-            "control": self.control,
-        }
+        Raises:
+            InputError: they are no images, have another shape than the training images, or hold NaN.
+        """
+        images = as_given(batch)
+        if len(images) == 0:
+            return torch.zeros(0, dtype=torch.bool)
+        check(images, "images of the batch", shape_of(self.train))
+        if not self.sides:
+            return torch.from_numpy(self.detector.find(images, keep=False)[self.detector.main].ratio < self.threshold)
+        return torch.from_numpy(np.any([side.flag(images) for side in self.sides], axis=0))
 
     @property
     def shortest_list(self) -> int | None:
@@ -230,30 +197,13 @@ class Audit(Result):
         lists = [shortest_list(len(self.ratio), len(side.control), side.level) for side in self.sides]
         return min(lists, default=None)
 
-    def _counts(self) -> dict[str, int]:
-        sets = {"samples": self.samples, "train": self.train, "held_out": self.held_out}
-        return {name: 0 if images is None else len(images) for name, images in sets.items()}
+    def values(self) -> Mapping[str, object]:
+        """The results by name."""
+        return values(self)
 
     def setting(self) -> Mapping[str, object]:
-        """Options, counts and fingerprints."""
-        sets = {"samples": self.samples, "train": self.train, "held_out": self.held_out}
-        return {
-            "protocol": VERSION,
-            "encoder": self.detector.main,
-            "spaces": self.spaces,
-            "control": [len(side.control) for side in self.sides],
-            "threshold": self.threshold,
-            "alpha": self.alpha,
-            "leaks": self.leaks,
-            "images": self._counts(),
-            "distinct_train": len(self.detector.first),
-            "recall": self.detector.recall,
-            "left_out_in_turn": [len(side.detector.left_out) for side in self.sides],
-            "leaked": len(self.leaked),
-            "skipped": {k: len(v.skipped) for k, v in sets.items() if isinstance(v, ImageSet)},
-            "skipped_files": [name for v in sets.values() if isinstance(v, ImageSet) for name in v.skipped],
-            "fingerprints": {k: v.fingerprint for k, v in sets.items() if isinstance(v, ImageSet)},
-        }
+        """Options, counts, seed and fingerprints."""
+        return setting(self)
 
     def summary(self) -> Sequence[tuple[str, str]]:
         """The verdict in a few lines."""

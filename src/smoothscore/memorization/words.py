@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from smoothscore.data import ImageSet
+from smoothscore.memorization.patches import PARTS
 from smoothscore.memorization.protocol import TAIL_SHARE, VERSION
 
 if TYPE_CHECKING:
     from smoothscore.memorization.verdict import Audit
 
-__all__ = ["lead", "method", "summary"]
+__all__ = ["lead", "method", "notes", "summary"]
 
 
 def lead(audit: "Audit") -> str:
@@ -49,10 +51,37 @@ def summary(audit: "Audit") -> list[tuple[str, str]]:
     if tail is not None:
         lines.append(("by surprise", f"{tail} more than the top {TAIL_SHARE:.0%} of the control"))
     lines.append(("mean ratio", f"{audit.ratio.mean():.3f}, smallest {audit.ratio.min():.3f}"))
+    lines += [("Frechet", _frechet_line(audit)), ("protocol", VERSION)]
+    return lines + [("note", note) for note in notes(audit)]
+
+
+def notes(audit: "Audit") -> list[str]:
+    """What a reader must know beside the verdict, the oddest first."""
+    found = list(audit.findings)
+    if audit.held_out is None:
+        found.append(
+            "No held-out images were given. The halves of the training set took their place in turn: near duplicates "
+            "within the training set hide copies, and faint copies are found less often. A model that merely draws "
+            "typical images cannot be told from one that copies a little."
+        )
     if len(audit.leaked):
-        lines.append(("leaked", f"{len(audit.leaked)} held-out images are {audit.leaked_as}, left out"))
-    lines += [("look", finding) for finding in audit.findings]
-    return [*lines, ("Frechet", _frechet_line(audit)), ("protocol", VERSION)]
+        found.append(f"{len(audit.leaked)} held-out images are {audit.leaked_as}; they were left out of the control.")
+    near = audit.near_leaks
+    if len(near):
+        names = [audit.held_out.names[i] if isinstance(audit.held_out, ImageSet) else f"number {i}" for i in near[:5]]
+        which = ", ".join(names) + (", ..." if len(near) > 5 else "")
+        found.append(
+            f"{len(near)} held-out images look like training images in another form ({which}). They hide copies; if "
+            "they are the same pictures, audit with leaks = near (--leaks near), which leaves them out."
+        )
+    shortest = audit.shortest_list
+    if shortest is not None and shortest > 1:
+        found.append(
+            f"With {len(audit.ratio):,} samples and a control of {0 if audit.control is None else len(audit.control):,}"
+            f" images, fewer than {shortest:,} copies that are not identical cannot be told from chance at this rate; "
+            "more held-out images lower that number."
+        )
+    return found
 
 
 def _frechet_line(audit: "Audit") -> str:
@@ -74,9 +103,9 @@ def method(audit: "Audit") -> str:
         f"The calibrated test looks into these spaces: {', '.join(audit.spaces)}. In each it compares the "
         "nearest distance with the distances around the sample, with their spread, and with the distances around the "
         "training image; each comparison is ranked among training images left out in turn, and the surprise is the "
-        "largest of all. Aligned images are compared over mirror images, shifts of up to 3 of 32 pixels, crops and "
-        "changes of brightness and contrast; parts, by their principal components, at their place only, and their "
-        "surprise counts half.\n\n"
+        "largest of all."
+        + _tolerance(audit)
+        + "\n\n"
         + _certainty(audit)
         + " Flags follow Benjamini and Hochberg; samples equal to a training image value by value are flagged whatever "
         "the p-value."
@@ -87,6 +116,19 @@ def method(audit: "Audit") -> str:
         "flag says that one training image is nearer than chance explains, not that a person would see the same "
         "picture: look at the pairs, mark them, and save the marks."
     )
+
+
+def _tolerance(audit: "Audit") -> str:
+    """How the spaces compare that are not an encoder's."""
+    text = ""
+    if "aligned" in audit.spaces:
+        text += (
+            " Aligned images are compared over mirror images, shifts of up to 3 of 32 pixels, crops and changes of "
+            "brightness and contrast."
+        )
+    if set(PARTS) & set(audit.spaces):
+        text += " Parts are compared by their principal components, at their place only; their surprise counts half."
+    return text
 
 
 def _certainty(audit: "Audit") -> str:

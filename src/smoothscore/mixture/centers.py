@@ -7,8 +7,9 @@ of the pixels are not exact enough at small noise levels, and four times as larg
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PIXEL_SCALE", "Centers"]
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 PIXEL_SCALE = 127.5
+LEAST = 2**20  # values in all centers from which on loops are compiled
+COMPILED = (torch.uint8, torch.float32, torch.float64)
 CHUNK = 512  # centers read at a time: in float32 they and the queries stay near the cache
 
 
@@ -81,7 +86,7 @@ class Centers(nn.Module):
         exact = self.log_weights
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.log_weights = exact.to(self.log_weights.device)
-        for name in ("half_norms", "largest", "spread", "index"):
+        for name in ("half_norms", "largest", "usual", "spread", "stored", "index"):
             self.__dict__.pop(name, None)
         return self
 
@@ -101,9 +106,30 @@ class Centers(nn.Module):
         return 1.0 if self.values is not None and self.values.is_floating_point() else PIXEL_SCALE
 
     @property
+    def shift(self) -> float:
+        """What is subtracted from stored values: 127.5 from pixels."""
+        return PIXEL_SCALE if self.pixels else 0.0
+
+    @property
     def pixels(self) -> bool:
         """Whether the stored values are pixels."""
         return self.scale == PIXEL_SCALE
+
+    @cached_property
+    def stored(self) -> tuple[Array, Array] | None:
+        """For loops that are compiled: the array (N, dim) that the values are kept in, and the row (M,) of each center.
+
+        None for values elsewhere than in the main memory or on disk, or not one after the other, and for so few that
+        compiling does not pay.
+        """
+        if self.device.type != "cpu" or self.count * self.dim < LEAST:
+            return None
+        if self.images is not None:
+            return self.images.stored()
+        assert self.values is not None
+        if not self.values.is_contiguous() or self.values.dtype not in COMPILED:
+            return None
+        return self.values.numpy(), np.arange(self.count)
 
     @cached_property
     def half_norms(self) -> Tensor:
@@ -122,6 +148,16 @@ class Centers(nn.Module):
         """The largest norm of a center with weight."""
         half = self.half_norms[self.half_norms.isfinite()]
         return float((2 * half.max()).sqrt())
+
+    @cached_property
+    def usual(self) -> float:
+        """The root mean square of the norms of the centers with weight."""
+        return float((2 * self.half_norms[self.half_norms.isfinite()].mean()).sqrt())
+
+    @cached_property
+    def first(self) -> int:
+        """A center of largest prior weight."""
+        return int(self.log_weights.argmax())
 
     @cached_property
     def index(self) -> "Index | None":

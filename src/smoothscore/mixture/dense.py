@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothscore.mixture.centers import CHUNK, Centers
+from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import Moments, differences
-from smoothscore.mixture.products import TAIL, Rows, Table, extended_columns, multiply
+from smoothscore.mixture.products import Bytes, Rows, Table, rows_for
 
 __all__ = ["dense"]
 
@@ -89,66 +89,60 @@ def dense(
 
     Memory: a chunk of centers, and its products with the queries.
     """
-    rows = Rows(centers, dtype)
-    running = Running(x, rows, kernel, curved)
-    columns = extended_columns(x, centers, dtype)
-    products = torch.empty(CHUNK, len(x), dtype=dtype, device=x.device)
+    rows = rows_for(x, centers, dtype)
+    running = Running(x, centers, kernel, dtype, rows, curved)
+    buffer = torch.empty(rows.size, len(x), dtype=rows.values, device=x.device)
     floor = math.log(negligible / centers.count)
-    stride = -(-centers.count // (CHUNK * DRAWS)) * CHUNK  # a draw every so many centers, and in few chunks several
-    several = -(-DRAWS * CHUNK // max(centers.count, CHUNK))
+    stride = -(-centers.count // (rows.size * DRAWS)) * rows.size  # a draw every so many centers,
+    several = -(-DRAWS * rows.size // max(centers.count, rows.size))  # and in few chunks several
     drawn: list[Drawn] = []
-    for start in range(0, centers.count, CHUNK):
-        stop = min(start + CHUNK, centers.count)
-        s = products[: stop - start] if table is None else table.values[start:stop]
-        if table is None:
-            block = rows.read(start, stop)
-            multiply(block, columns, s)
-        logits, offset, peaks = running.relative(start, s)
+    for start in range(0, centers.count, rows.size):
+        stop = min(start + rows.size, centers.count)
+        s = rows.products(start, stop, buffer[: stop - start]) if table is None else table.values[start:stop]
+        logits, offset, precision, peaks = running.relative(start, s)
         carries = peaks > floor
         number = int(carries.sum())
         if number == 0:
             continue
         some = carries.nonzero()[:, 0] if 2 * number <= len(s) else None
         if some is not None:
-            logits, offset = logits[:, some], offset[:, some]
-            block = block[some] if table is None else rows.take(some + start)
-        elif table is not None:
-            block = rows.read(start, stop)
-        places = [running.draw(logits) for _ in range(several)] if start % stride == 0 or not drawn else []
-        mass = running.add(logits, offset, block)
+            logits, offset, precision = logits[:, some], offset[:, some], precision[:, some]
+        draws = several if start % stride == 0 or not drawn else 0
+        weights, mass, places = running.add(logits, offset, precision, draws)
+        rows.add(weights, start, stop, some)
         for place in places:
             row = place if some is None else some[place]
             drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
     found = running.moments()
     if not drawn:  # NaN or infinite products
         return found, torch.ones_like(found.r2, dtype=torch.bool)
-    return found, ~_passes(centers, found, running.scatter(), _noise(x, centers, drawn), target, dtype)
+    return found, ~_passes(centers, found, running.mean()[1], _noise(x, centers, drawn), target, dtype)
 
 
 class Running:
     """Sums over the centers so far, relative to a reference for each query.
 
     Attributes:
-        sums: (4, B) float64 of p, p kappa, p r2 and p q r2; the last two where ``curved``.
-        pulled: (B, d + TAIL) of p kappa times the extended rows. A constant precision is left out of both.
+        sums: (4, B) float64 of p, p kappa, p r2 and p q r2; the last two where ``curved``. The sums that ``rows``
+            hold are of p kappa. A constant precision is left out of both.
     """
 
-    def __init__(self, x: Tensor, rows: Rows, kernel: Kernel, curved: bool) -> None:
-        self.x, self.rows, self.kernel, self.curved = x, rows, kernel, curved
-        self.centers, self.dtype = rows.centers, rows.out.dtype
-        centers, dtype = self.centers, self.dtype
-        first = centers.log_weights.argmax()
-        s = (x @ centers.rows(first[None])[0] - centers.half_norms[first]).to(dtype)
+    def __init__(
+        self, x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, rows: Rows | Bytes, curved: bool
+    ) -> None:
+        self.x, self.centers, self.kernel, self.dtype = x, centers, kernel, dtype
+        self.rows, self.curved = rows, curved
+        first = centers.first
+        s = (x @ centers.rows(torch.tensor([first], device=x.device))[0] - centers.half_norms[first]).to(rows.values)
         self.reference = Reference.of(x, s, centers.log_weights[first].expand(len(x)), kernel)
         self.sums = torch.zeros(4, len(x), dtype=torch.float64, device=x.device)
-        self.pulled = torch.zeros(len(x), centers.dim + TAIL, dtype=dtype, device=x.device)
         self.generator = torch.Generator(x.device).manual_seed(0)
 
-    def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From S (n, B): log weights (B, n) relative to the reference's, their largest for each center (n,), and
-        squared distances (B, n) less the reference's.
+    def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """From S (n, B): log weights (B, n) relative to the reference's, squared distances (B, n) less the reference's,
+        precisions (B, n), and the largest log weight of each center (n,).
         """
-        logits, offset, peaks = self._relative(start, s)
+        logits, offset, precision, peaks = self._relative(start, s)
         while peaks.amax() > ROOM:
             best, row = logits.max(1)
             more, old = best > 0, self.reference
@@ -156,53 +150,57 @@ class Running:
             new = Reference.of(self.x, torch.where(more, s.gather(0, row[None])[0], old.s), prior, self.kernel)
             shrink = (old.level - new.level).exp()
             self.sums *= shrink
-            self.pulled *= shrink[:, None].to(self.dtype)
+            self.rows.shrink(shrink)
             self.reference = new
-            logits, offset, peaks = self._relative(start, s)
-        return logits, offset, peaks
+            logits, offset, precision, peaks = self._relative(start, s)
+        return logits, offset, precision, peaks
 
-    def _relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        offset = torch.sub(2 * self.reference.s, s, alpha=2).T
+    def _relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        offset = torch.sub(2 * self.reference.s, s, alpha=2).to(self.dtype).T
         if self.centers.uniform:
-            logits = self.kernel.log_ratio(self.reference.base, offset)
-            return logits, offset, logits.amax(0)
+            logits, precision = self.kernel.relative(self.reference.base, offset)
+            return logits, offset, precision, logits.amax(0)
         prior = self.centers.log_weights[start : start + len(s)]
         offset.masked_fill_(prior.isneginf(), 0)
         more = (prior - self.reference.prior[:, None]).to(offset.dtype)
-        logits = self.kernel.log_ratio(self.reference.base, offset) + more
-        return logits, offset, logits.amax(0)
+        logits, precision = self.kernel.relative(self.reference.base, offset)
+        logits += more
+        return logits, offset, precision, logits.amax(0)
 
-    def add(self, logits: Tensor, offset: Tensor, block: Tensor) -> Tensor:
-        """Add extended rows (n, d + TAIL); returns the log of their mass (B,). ``logits`` become weights in place."""
+    def add(self, logits: Tensor, offset: Tensor, precision: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Add to ``sums``; returns p kappa (B, n), in the memory of ``logits``, the log of the mass (B,), and so many
+        places (draws, B) drawn with probabilities proportional to p.
+        """
         kernel, base, level = self.kernel, self.reference.base, self.reference.level
         weights = logits.clamp_min_(LEAST[self.dtype]).exp_()
         mass = weights.sum(1).double()
+        places = self._draw(weights, draws)
         self.sums[0] += mass
-        if self.curved or not kernel.constant_precision:
+        if self.curved:
             r2 = base.to(offset.dtype) + offset
-            if self.curved:
-                self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
-                self.sums[3] += (weights * kernel.curvature(r2) * r2).sum(1).double()
-            if not kernel.constant_precision:
-                weights *= kernel.precision(r2)
-                self.sums[1] += weights.sum(1).double()
-        self.pulled.addmm_(weights, block)
-        return mass.log() + level
+            self.sums[2] += (weights * offset).sum(1).double() + base[:, 0] * mass
+            self.sums[3] += (weights * kernel.curvature(r2) * r2).sum(1).double()
+        if not kernel.constant_precision:
+            weights *= precision
+            self.sums[1] += weights.sum(1).double()
+        return weights, mass.log() + level, places
 
-    def draw(self, logits: Tensor) -> Tensor:
-        """One of the centers for each query (B,), with probabilities proportional to the weights."""
-        uniform = torch.rand(logits.shape[1], generator=self.generator, device=logits.device, dtype=logits.dtype)
-        return (logits - (-uniform.clamp_min(1e-30).log()).log()).argmax(1)
+    def _draw(self, weights: Tensor, draws: int) -> Tensor:
+        if draws == 0:
+            return torch.empty(0, len(weights), dtype=torch.int64, device=weights.device)
+        cumulated = weights.cumsum(1)
+        uniform = torch.rand(len(weights), draws, generator=self.generator, device=weights.device, dtype=weights.dtype)
+        places = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+        return places.clamp_max(weights.shape[1] - 1).T
 
     def moments(self) -> Moments:
         """Of all that has been added; ``r2`` under the weights p kappa, not p, unless ``curved``."""
         weight, steep, r2, curvature = self.sums
-        pulled = self._pulled()
-        mean = self.rows.mean(pulled)
+        mean, scatter = self.mean()
         if self.kernel.constant_precision:
             steep = weight * self.kernel.precision(self.reference.base)[:, 0]
         if not self.curved:
-            r2 = weight * (self.scatter() + (mean - self.x).square().sum(1))
+            r2 = weight * (scatter + (mean - self.x).square().sum(1))
         return Moments(
             mean=mean,
             precision=steep / weight,
@@ -211,16 +209,10 @@ class Running:
             curvature=curvature / weight if self.curved else None,
         )
 
-    def scatter(self) -> Tensor:
-        """The mean squared distance (B,) of the centers from their mean, under the weights p kappa."""
-        pulled = self._pulled()
-        mean = self.rows.mean(pulled)
-        return (2 * pulled[:, self.centers.dim] - mean.square().sum(1)).clamp_min(0)
-
-    def _pulled(self) -> Tensor:
-        """The mean extended row under the weights p kappa: (B, d + TAIL) float64."""
-        total = self.sums[0 if self.kernel.constant_precision else 1]
-        return self.pulled.double() / total[:, None]
+    def mean(self) -> tuple[Tensor, Tensor]:
+        """The mean of the centers (B, d) under the weights p kappa, and their mean squared distance from it (B,)."""
+        mean, half = self.rows.means(self.sums[0 if self.kernel.constant_precision else 1])
+        return mean, (2 * half - mean.square().sum(1)).clamp_min(0)
 
 
 def _noise(x: Tensor, centers: Centers, drawn: list[Drawn]) -> tuple[Tensor, Tensor]:
@@ -239,9 +231,8 @@ def _passes(
 ) -> Tensor:
     """Which queries (B,) have a mean and a log mass whose estimated errors are below the target."""
     spread, size = noise
-    usual = (2 * centers.half_norms[centers.half_norms.isfinite()].mean()).sqrt()
-    rounding = torch.finfo(dtype).eps * usual
-    length: Tensor = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * usual)
+    rounding = torch.finfo(dtype).eps * centers.usual
+    length: Tensor = torch.linalg.vector_norm(found.mean, dim=1).clamp_min(1e-9 * centers.usual)
     moved = found.precision * spread * scatter.sqrt() + rounding
     logarithm = LOGARITHM * target * found.log_mass.abs().clamp_min(1)
     return (found.precision * size < logarithm.clamp_max(LINEAR)) & (moved <= target * length)

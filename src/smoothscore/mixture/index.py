@@ -80,25 +80,6 @@ class Index:
             part = slice(start, start + len(rows))
             self._store(part, rows, (2 * centers.half_norms[part]).nan_to_num_(posinf=0.0))
         self.half = centers.half_norms.float()
-        self.limit, self.pause, self.waiting = math.inf, 0, 0
-
-    def promises(self, width: float) -> bool:
-        """Whether to try the bounds for queries that reach this far past their nearest center.
-
-        After a failure those that reach as far are spared once, after the next three times, and so on up to 15.
-        """
-        if width < self.limit or self.waiting == 0:
-            return True
-        self.waiting -= 1
-        return False
-
-    def learn(self, width: float, served: bool) -> None:
-        """Note whether the bounds were of use for queries that reach this far."""
-        if not served:
-            self.limit, self.pause = min(self.limit, width), min(2 * self.pause + 1, 15)
-            self.waiting = self.pause
-        elif width >= self.limit:
-            self.limit, self.pause, self.waiting = math.inf, 0, 0
 
     @staticmethod
     def suits(centers: Centers) -> bool:
@@ -142,7 +123,7 @@ class Index:
         factors = self._factors(x, a, EDGES[0])
         query = (a[:, : EDGES[0]] * self.grid).T.contiguous()
         table = Table.empty(centers, len(x))
-        estimate = Table(table.values, torch.empty_like(table.peaks))
+        estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
         rows = ROWS if len(x) > 1 else 4 * ROWS
         buffer = torch.empty(rows, EDGES[0], device=x.device)
         for start in range(0, centers.count, rows):

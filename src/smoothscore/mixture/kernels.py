@@ -45,13 +45,15 @@ class Kernel(ABC):
     def select(self, queries: Tensor | slice) -> Self:
         """The kernel of some of the queries (an index tensor may repeat them)."""
 
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """``log_weight(base + offset) - log_weight(base)`` in the dtype of ``offset``.
+    def relative(self, base: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """``log_weight(base + offset) - log_weight(base)`` and the precision there, in the dtype of ``offset``.
 
         ``base`` is (B, 1) float64, ``offset`` (B, n), in float32 where all centers are summed. Override it
-        where the difference can be had without float64; it must not lose digits to cancellation.
+        where they can be had without float64; the difference must not lose digits to cancellation.
         """
-        return (self.log_weight(base + offset.double()) - self.log_weight(base)).to(offset.dtype)
+        r2 = base + offset.double()
+        ratio = self.log_weight(r2) - self.log_weight(base)
+        return ratio.to(offset.dtype), self.precision(r2).to(offset.dtype)
 
     def inverse_temperature(self, like: Tensor) -> Tensor:
         """1/T of each query, (B, 1), in the dtype of ``like``; 1 unless overridden."""
@@ -112,9 +114,9 @@ class GaussianKernel(Kernel):
         """The levels of some of the queries."""
         return GaussianKernel(self.sigma[queries])
 
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """Linear in the offset."""
-        return offset / (-2 * self.variance).to(offset.dtype)
+    def relative(self, base: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear in the offset, and constant."""
+        return offset / (-2 * self.variance).to(offset.dtype), self.precision(offset)
 
     def reach(self, r2: Tensor, nats: Tensor) -> Tensor:
         """``r2`` plus two variances a nat."""

@@ -79,7 +79,7 @@ def _weights(
     x: Tensor, centers: Centers, variance: Tensor, shift: Tensor, inner: Tensor, groups: int
 ) -> tuple[Tensor, Tensor]:
     """Weights averaged over groups of nodes (G, B, M), and each node's log mass less its constant (B, S)."""
-    r2 = x.square().sum(1)[:, None] - 2 * products(x, centers).values[: centers.count].T
+    r2 = x.square().sum(1)[:, None] - 2 * products(x, centers, x.dtype).values[: centers.count].T
     base = centers.log_weights - r2.where(r2.isfinite(), 0) / (2 * variance[:, None])
     factor = (shift / variance)[:, None]
     best, nearest = base.max(1, keepdim=True)

@@ -14,10 +14,9 @@ from torch import Tensor
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
 
-__all__ = ["Active", "Moments", "Pairs", "accumulate", "differences", "moments", "segments", "weigh"]
+__all__ = ["Active", "Moments", "Pairs", "accumulate", "differences", "moments", "weigh"]
 
-ROWS = 128  # pairs whose centers are in memory at a time
-FEW = 16  # queries whose sums are one product
+ROWS = 512  # pairs whose centers are written out in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -125,27 +124,26 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel, curved: bool = False
     )
 
 
-def weigh(x: Tensor, centers: Centers, kernel: Kernel, query: Tensor, center: Tensor) -> Pairs:
-    """Exact distances and weights of the pairs (query sorted) for queries ``x`` (B, d)."""
-    r2 = differences(x, centers, query, center)
+def weigh(centers: Centers, kernel: Kernel, query: Tensor, center: Tensor, r2: Tensor, queries: int) -> Pairs:
+    """Weights of the pairs (query sorted) of so many queries, from exact squared distances (P,)."""
     logits = kernel.select(query).log_weight(r2[:, None])[:, 0] + centers.log_weights[center]
-    top = logits.new_full((len(x),), -torch.inf).scatter_reduce_(0, query, logits, "amax")
-    log_mass = top + _total((logits - top[query]).exp(), query, len(x)).log()
+    top = logits.new_full((queries,), -torch.inf).scatter_reduce_(0, query, logits, "amax")
+    log_mass = top + _total((logits - top[query]).exp(), query, queries).log()
     return Pairs(query, center, r2, logits - log_mass[query], log_mass)
 
 
 def accumulate(out: Tensor, query: Tensor, center: Tensor, centers: Centers, factors: Tensor) -> Tensor:
-    """Add to ``out`` (B, d) float64, in place, the pairs' centers times ``factors`` (P,); query sorted."""
-    for start in range(0, len(query), ROWS):
-        part = slice(start, start + ROWS)
-        rows, place = centers.rows(center[part]), query[part]
-        first, last = int(place[0]), int(place[-1])
-        if last - first < FEW:  # one product; the pairs of many queries have too many zeros for it
-            spread = rows.new_zeros(last - first + 1, len(rows))
-            spread[place - first, torch.arange(len(rows), device=rows.device)] = factors[part]
-            out[first : last + 1].addmm_(spread, rows)
-        else:
-            out.index_add_(0, place, rows.mul_(factors[part, None]))
+    """Add to ``out`` (B, d) float64, in place, the pairs' centers times ``factors`` (P,)."""
+    if centers.stored is None:
+        for start in range(0, len(query), ROWS):
+            part = slice(start, start + ROWS)
+            out.index_add_(0, query[part], centers.rows(center[part]).mul_(factors[part, None]))
+        return out
+    from smoothscore.mixture import compiled_sums
+
+    stored, rows = centers.stored
+    factors = factors / centers.scale
+    compiled_sums.totals(stored, centers.shift, query.numpy(), rows[center.numpy()], factors.numpy(), out.numpy())
     return out
 
 
@@ -153,26 +151,18 @@ def differences(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> T
     """Squared distances (P,) of the pairs for queries ``x`` (B, d), by float64 differences."""
     scaled = x.double() * centers.scale
     r2 = torch.empty(len(query), dtype=torch.float64, device=x.device)
+    if centers.stored is not None:
+        from smoothscore.mixture import compiled_sums
+
+        stored, rows = centers.stored
+        compiled_sums.squares(stored, centers.shift, scaled.numpy(), query.numpy(), rows[center.numpy()], r2.numpy())
+        return r2.div_(centers.scale**2)
     buffer = torch.empty(min(ROWS, len(query)), centers.dim, dtype=torch.float64, device=x.device)
     for start in range(0, len(query), ROWS):
         part = slice(start, start + ROWS)
         delta = centers.scaled_rows(center[part], buffer).sub_(scaled[query[part]])
         r2[part] = torch.linalg.vector_norm(delta, dim=1).div_(centers.scale).square_()
     return r2
-
-
-def segments(x: Tensor, centers: Centers, query: Tensor, center: Tensor) -> Tensor:
-    """S of the pairs (query sorted), (P,) float32, by one product a query: see :mod:`products`."""
-    columns = x.float() / centers.scale
-    values = torch.empty(len(query), dtype=torch.float32, device=x.device)
-    buffer = torch.empty(ROWS, centers.dim, dtype=torch.float32, device=x.device)
-    stop = 0
-    for q, n in enumerate(torch.bincount(query, minlength=len(x)).tolist()):
-        start, stop = stop, stop + n
-        for low in range(start, stop, ROWS):
-            part = slice(low, min(low + ROWS, stop))
-            torch.mv(centers.scaled_rows(center[part], buffer), columns[q], out=values[part])
-    return values - centers.half_norms[center].float()
 
 
 def _total(values: Tensor, query: Tensor, queries: int) -> Tensor:

@@ -17,15 +17,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smoothscore.mixture.centers import CHUNK, Centers
+from smoothscore.mixture.centers import CHUNK, PIXEL_SCALE, Centers
 
-__all__ = ["PIECE", "TAIL", "Rows", "Table", "extended_columns", "gamma", "multiply", "products", "rounding"]
+__all__ = ["PIECE", "Bytes", "Rows", "Table", "direct", "gamma", "multiply", "products", "rows_for"]
 
 PIECE = 16  # centers whose largest value is kept beside the table
 PAIRS = 2**14  # of a query and a piece looked at together
 ROWS = 4096  # of the table handled together
 TAIL = 16  # values of an extended row past the stored ones
 HALF = 0.5  # by which scaled pixels exceed their bytes
+ALONE = 2**15 - 1  # values up to which PyTorch uses one thread
+FEW = 4  # queries up to which bytes are summed as they are stored
 
 
 def gamma(terms: int) -> float:
@@ -34,39 +36,66 @@ def gamma(terms: int) -> float:
     return unit / (1 - unit)
 
 
-def rounding(x: Tensor, centers: Centers) -> Tensor:
-    """A bound (B,) of the error of S in float32, of :func:`products` and of the rounding of x: float64."""
-    length: Tensor = torch.linalg.vector_norm(x.double(), dim=1)
-    stored = centers.largest + 2 * HALF * math.sqrt(centers.dim) / centers.scale * centers.pixels
-    return gamma(centers.dim + TAIL) * (length * stored + centers.largest**2) * (1 + 2.0**-10)
-
-
 class Rows:
-    """Centers as products take them, read into one buffer: stored values, pixels as bytes, and a tail.
+    """Centers as matrix products take them, read into one buffer: stored values, pixels as bytes, and a tail.
+
+    Args:
+        x: (B, d) float64 queries.
+        dtype: of products and sums.
+
+    Attributes:
+        size: centers read at a time, at most.
+        values: the dtype of S.
+        error: (B,) float64, a bound of the error of S in float32, with the rounding of x.
 
     Memory: a chunk of centers in ``dtype``, and of bytes.
     """
 
-    def __init__(self, centers: Centers, dtype: torch.dtype) -> None:
-        self.centers = centers
+    size = CHUNK
+
+    def __init__(self, x: Tensor, centers: Centers, dtype: torch.dtype) -> None:
+        self.centers, self.values, self.held = centers, dtype, slice(0)
+        self.columns = _extended_columns(x, centers, dtype)
         self.out = torch.zeros(CHUNK, centers.dim + TAIL, dtype=dtype, device=centers.device)
         self.bytes = torch.empty(CHUNK * centers.pixels, centers.dim, dtype=torch.uint8, device=centers.device)
         half, none = centers.half_norms, centers.half_norms.isinf()
         barrier = torch.zeros_like(half).masked_fill_(none, -torch.inf)
         self.tails = torch.stack([half.masked_fill(none, 0.0), torch.ones_like(half), barrier], 1).to(dtype)
+        length: Tensor = torch.linalg.vector_norm(x, dim=1)
+        stored = centers.largest + 2 * HALF * math.sqrt(centers.dim) / centers.scale * centers.pixels
+        self.error = gamma(centers.dim + TAIL) * (length * stored + centers.largest**2) * (1 + 2.0**-10)
+        self.pulled = torch.zeros(len(x), centers.dim + TAIL, dtype=dtype, device=x.device)
 
-    def read(self, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop``, at most a chunk: (n, d + TAIL)."""
+    def products(self, start: int, stop: int, out: Tensor) -> Tensor:
+        """S of centers ``start`` to ``stop`` (n, B), written into ``out``."""
+        return multiply(self._read(start, stop), self.columns, out)
+
+    def add(self, weights: Tensor, start: int, stop: int, some: Tensor | None) -> None:
+        """Add to the sums these centers, or ``some`` of them (indices from ``start``), by ``weights`` (B, n)."""
+        if some is None:
+            block = self._read(start, stop)
+        elif self.held == slice(start, stop):
+            block = self.out[some]
+        else:
+            block = self._extended(self.centers.take(some + start), self.tails[some + start])
+            self.held = slice(0)
+        self.pulled.addmm_(weights, block)
+
+    def shrink(self, factors: Tensor) -> None:
+        """Multiply the sums (B,)."""
+        self.pulled *= factors[:, None].to(self.pulled.dtype)
+
+    def means(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean center (B, d) and half its squared norm on the average (B,), by the sum of the weights (B,)."""
+        mean = self.pulled.double() / weight[:, None]
+        stored, half = mean[:, : self.centers.dim], mean[:, self.centers.dim]
+        return (stored + HALF) / self.centers.scale if self.centers.pixels else stored, half
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        if self.held == slice(start, stop):
+            return self.out[: stop - start]
+        self.held = slice(start, stop)
         return self._extended(self.centers.raw(start, stop), self.tails[start:stop])
-
-    def take(self, indices: Tensor) -> Tensor:
-        """Rows ``indices`` (n,), at most a chunk: (n, d + TAIL)."""
-        return self._extended(self.centers.take(indices), self.tails[indices])
-
-    def mean(self, pulled: Tensor) -> Tensor:
-        """Centers (B, d) from weighted means of extended rows (B, d + TAIL)."""
-        stored = pulled[:, : self.centers.dim]
-        return (stored + HALF) / self.centers.scale if self.centers.pixels else stored
 
     def _extended(self, stored: Tensor, tails: Tensor) -> Tensor:
         block, dim = self.out[: len(stored)], self.centers.dim
@@ -77,6 +106,61 @@ class Rows:
         return block
 
 
+class Bytes:
+    """The same for few queries, compiled_sums from the stored pixels (:mod:`compiled_sums`); S comes in float64.
+
+    Its error is that of the products alone, by blocks. Chunks are as large as tensors can be that PyTorch handles in
+    one thread: its others, which wait busily for more to do, would be in the way of those of the loops.
+    """
+
+    values = torch.float64
+
+    def __init__(self, x: Tensor, centers: Centers, dtype: torch.dtype) -> None:
+        from smoothscore.mixture import compiled_sums
+
+        assert centers.stored is not None
+        self.centers, self.loops = centers, compiled_sums
+        self.stored, self.rows = centers.stored
+        self.x = (x / centers.scale).to(dtype).numpy()
+        self.size = ALONE // len(x) // PIECE * PIECE
+        self.pulled = torch.zeros(len(x), centers.dim, dtype=torch.float64, device=x.device)
+        self.half = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        length: Tensor = torch.linalg.vector_norm(x, dim=1)
+        self.error = (gamma(compiled_sums.BLOCK + 1) * length + 2.0**-40 * (length + centers.largest)) * centers.largest
+
+    def products(self, start: int, stop: int, out: Tensor) -> Tensor:
+        """S of centers ``start`` to ``stop`` (n, B), written into ``out``."""
+        self.loops.products(self.stored, self.rows[start:stop], PIXEL_SCALE, self.x, out.numpy())
+        return out.sub_(self.centers.half_norms[start:stop, None])
+
+    def add(self, weights: Tensor, start: int, stop: int, some: Tensor | None) -> None:
+        """Add to the sums these centers, or ``some`` of them (indices from ``start``), by ``weights`` (B, n)."""
+        rows, half = self.rows[start:stop], self.centers.half_norms[start:stop]
+        if some is not None:
+            rows, half = rows[some.numpy()], half[some]
+        self.loops.total(self.stored, rows, PIXEL_SCALE, weights.T.contiguous().numpy(), self.pulled.numpy())
+        self.half += weights.double() @ half.nan_to_num(posinf=0.0)
+
+    def shrink(self, factors: Tensor) -> None:
+        """Multiply the sums (B,)."""
+        self.pulled *= factors[:, None]
+        self.half *= factors
+
+    def means(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean center (B, d) and half its squared norm on the average (B,), by the sum of the weights (B,)."""
+        return self.pulled / (weight[:, None] * self.centers.scale), self.half / weight
+
+
+def direct(queries: int, centers: Centers) -> bool:
+    """Whether so few queries are summed from the pixels as they are stored."""
+    return queries <= FEW and centers.pixels and centers.stored is not None
+
+
+def rows_for(x: Tensor, centers: Centers, dtype: torch.dtype) -> Rows | Bytes:
+    """Who reads the centers for queries x (B, d) in float64."""
+    return (Bytes if direct(len(x), centers) else Rows)(x, centers, dtype)
+
+
 @dataclass
 class Table:
     """One value for each of M centers (rows) and B queries (columns).
@@ -84,10 +168,12 @@ class Table:
     Attributes:
         values: (M rounded up to whole pieces, B), ``-inf`` past M.
         peaks: (pieces, B), the largest value of each piece.
+        error: (B,) float64, by which a value may be off.
     """
 
     values: Tensor
     peaks: Tensor
+    error: Tensor
 
     @classmethod
     def empty(cls, centers: Centers, queries: int, dtype: torch.dtype = torch.float32) -> "Table":
@@ -95,7 +181,8 @@ class Table:
         pieces = -(-centers.count // PIECE)
         values = torch.empty(pieces * PIECE, queries, dtype=dtype, device=centers.device)
         values[centers.count :] = -torch.inf
-        return cls(values, torch.empty(pieces, queries, dtype=dtype, device=centers.device))
+        peaks = torch.empty(pieces, queries, dtype=dtype, device=centers.device)
+        return cls(values, peaks, torch.zeros(queries, dtype=torch.float64, device=centers.device))
 
     def settle(self, start: int, stop: int) -> None:
         """Take the peaks of rows ``start`` (of whole pieces) to ``stop``."""
@@ -135,21 +222,22 @@ class Table:
         for values in (self.values, self.peaks):
             for part in torch.split(values, ROWS):
                 part[:, :width] = part[:, queries]
-        return Table(self.values[:, :width], self.peaks[:, :width])
+        return Table(self.values[:, :width], self.peaks[:, :width], self.error[queries])
 
 
-def products(x: Tensor, centers: Centers) -> Table:
-    """The table of S for queries x (B, d), in their dtype."""
-    table, rows = Table.empty(centers, len(x), x.dtype), Rows(centers, x.dtype)
-    columns = extended_columns(x, centers, x.dtype)
-    for start in range(0, centers.count, CHUNK):
-        stop = min(start + CHUNK, centers.count)
-        multiply(rows.read(start, stop), columns, table.values[start:stop])
+def products(x: Tensor, centers: Centers, dtype: torch.dtype) -> Table:
+    """The table of S for queries x (B, d) in float64, by products in ``dtype``."""
+    rows = rows_for(x, centers, dtype)
+    table = Table.empty(centers, len(x), rows.values)
+    table.error = rows.error
+    for start in range(0, centers.count, rows.size):
+        stop = min(start + rows.size, centers.count)
+        rows.products(start, stop, table.values[start:stop])
         table.settle(start, stop)
     return table
 
 
-def extended_columns(x: Tensor, centers: Centers, dtype: torch.dtype) -> Tensor:
+def _extended_columns(x: Tensor, centers: Centers, dtype: torch.dtype) -> Tensor:
     """Columns (d + TAIL, B) in ``dtype`` whose products with extended rows are S, for queries x (B, d)."""
     columns = torch.zeros(centers.dim + TAIL, len(x), dtype=dtype, device=x.device)
     stored, tail = torch.split(columns, [centers.dim, TAIL])

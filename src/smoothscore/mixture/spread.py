@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smoothscore.mixture.centers import CHUNK, Centers
 from smoothscore.mixture.kernels import Kernel
-from smoothscore.mixture.pairs import moments, weigh
+from smoothscore.mixture.pairs import Pairs, moments, weigh
 from smoothscore.mixture.products import products
 from smoothscore.mixture.screen import candidates
 from smoothscore.mixture.sums import DERIVATIVE_TOLERANCE, blocks
@@ -37,7 +37,8 @@ def spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tens
         light_ = light.nonzero()[:, 0]
         if len(light_):
             place = torch.searchsorted(light_, found.query)
-            out[light_] = _listed(block[light_], centers, some.select(light_), v[light_], place, found.center)
+            pairs = weigh(centers, some.select(light_), place, found.center, found.r2, len(light_))
+            out[light_] = _listed(block[light_], centers, some.select(light_), v[light_], pairs)
         if len(found.crowded):
             rest = found.crowded
             out[rest] = _dense(block[rest], centers, some.select(rest), v[rest])
@@ -45,10 +46,9 @@ def spread(x: Tensor, centers: Centers, kernel: Kernel, vectors: Tensor) -> Tens
     return torch.cat(parts).to(vectors.dtype)
 
 
-def _listed(x: Tensor, centers: Centers, kernel: Kernel, v: Tensor, query: Tensor, center: Tensor) -> Tensor:
+def _listed(x: Tensor, centers: Centers, kernel: Kernel, v: Tensor, pairs: Pairs) -> Tensor:
     """Over the candidates, from differences."""
-    pairs = weigh(x, centers, kernel, query, center)
-    found = moments(pairs, centers, kernel)
+    query, found = pairs.query, moments(pairs, centers, kernel)
     pull = found.precision[:, None] * (found.mean - x)
     some, weights, r2 = kernel.select(query), pairs.log_weights.exp()[:, None], pairs.r2[:, None]
     kappa, softening = some.precision(r2), some.softening(r2)
@@ -68,7 +68,7 @@ def _listed(x: Tensor, centers: Centers, kernel: Kernel, v: Tensor, query: Tenso
 
 def _dense(x: Tensor, centers: Centers, kernel: Kernel, v: Tensor) -> Tensor:
     """Over all centers, from products."""
-    s = products(x, centers).values[: centers.count].T
+    s = products(x, centers, x.dtype).values[: centers.count].T
     r2 = (x.square().sum(1, keepdim=True) - 2 * s.where(s.isfinite(), 0)).clamp_min(0)
     weights = torch.softmax(kernel.log_weight(r2) + centers.log_weights, 1)
     kappa, softening = kernel.precision(r2), kernel.softening(r2)

@@ -99,10 +99,10 @@ def log_weights(x: Tensor, centers: Centers, kernel: Kernel) -> Tensor:
     """Normalized log weights of all centers, (B, M) float64: a float64 product, the heaviest ones exactly."""
     parts = []
     for wide, some in blocks(x, kernel):
-        r2 = wide.square().sum(1)[:, None] - 2 * products(wide, centers).values[: centers.count].T
+        r2 = wide.square().sum(1)[:, None] - 2 * products(wide, centers, wide.dtype).values[: centers.count].T
         logits = some.log_weight(r2.where(r2.isfinite(), 0).clamp_min(0)) + centers.log_weights
         found = candidates(wide, centers, some, DERIVATIVE_TOLERANCE)
-        exact = some.select(found.query).log_weight(differences(wide, centers, found.query, found.center)[:, None])
+        exact = some.select(found.query).log_weight(found.r2[:, None])
         logits[found.query, found.center] = exact[:, 0] + centers.log_weights[found.center]
         parts.append(logits - torch.logsumexp(logits, 1, keepdim=True))
     return torch.cat(parts)
@@ -119,7 +119,7 @@ def blocks(x: Tensor, kernel: Kernel) -> Iterator[tuple[Tensor, Kernel]]:
 def listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
     """All candidates of queries x (B, d) in float64, as derivatives need them."""
     found = candidates(x, centers, kernel, DERIVATIVE_TOLERANCE, listed=True)
-    return weigh(x, centers, kernel, found.query, found.center)
+    return weigh(centers, kernel, found.query, found.center, found.r2, len(x))
 
 
 def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool) -> Moments:
@@ -142,7 +142,8 @@ def _some(
     light = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill_(0, found.crowded, False).nonzero()[:, 0]
     parts = []
     if len(light):
-        parts.append((light, _exact(x, centers, kernel, light, found.query, found.center, curved)))
+        place = torch.searchsorted(light, found.query)
+        parts.append((light, _exact(centers, kernel.select(light), place, found.center, found.r2, len(light), curved)))
     beyond = far(x[found.crowded], centers)
     crowded = found.crowded[~beyond]
     for precise in (torch.float32, torch.float64) if dtype is torch.float32 else (torch.float64,):
@@ -155,14 +156,17 @@ def _some(
     every = torch.arange(centers.count, device=x.device)
     for rest in torch.split(torch.cat([crowded, found.crowded[beyond]]), LISTED):
         if len(rest):
-            pairs = rest.repeat_interleave(len(every)), every.repeat(len(rest))
-            parts.append((rest, _exact(x, centers, kernel, rest, *pairs, curved)))
+            query, center = (
+                torch.arange(len(rest), device=x.device).repeat_interleave(len(every)),
+                every.repeat(len(rest)),
+            )
+            r2 = differences(x[rest], centers, query, center)
+            parts.append((rest, _exact(centers, kernel.select(rest), query, center, r2, len(rest), curved)))
     return parts
 
 
 def _exact(
-    x: Tensor, centers: Centers, kernel: Kernel, queries: Tensor, query: Tensor, center: Tensor, curved: bool
+    centers: Centers, kernel: Kernel, query: Tensor, center: Tensor, r2: Tensor, queries: int, curved: bool
 ) -> Moments:
-    """Moments of some queries (n,) whose candidate pairs are listed, sorted by query."""
-    some, place = kernel.select(queries), torch.searchsorted(queries, query)
-    return moments(weigh(x[queries], centers, some, place, center), centers, some, curved)
+    """Moments of so many queries whose candidate pairs are listed, sorted by query."""
+    return moments(weigh(centers, kernel, query, center, r2, queries), centers, kernel, curved)

@@ -1,12 +1,8 @@
-"""Images as rows of numbers, and exact distances between chosen pairs of them.
-
-Between uint8 images, moved to v = u - 128 in -128..127, |v - w|^2 = |v|^2 + |w|^2 - 2 v . w is an integer. Float32
-gives v . w exactly, in any order, where no partial sum can pass 2^24: if |v| |w| <= 2^24, by Cauchy and Schwarz, and
-otherwise over blocks of 1,024 values, as 1,024 * 128 * 128 = 2^24.
-"""
+"""Images as rows of numbers, exactly: uint8 images as their pixels, all others in float64."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +17,7 @@ __all__ = ["Rows"]
 Index = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_BLOCK = 1024
-_SIGN = 128  # u ^ 128, read as a signed byte, is u - 128
 _CHUNK = 2**21  # values held at once
-_NEAR = 2**17  # values of pairs held at once: they stay near the cache
 _LARGEST = 1e15  # beyond it squares may leave float32
 
 
@@ -107,44 +100,20 @@ class Rows:
                 found[index] = (self.exact(index, pixels=False) - center).square_().sum(1)
         return found
 
-    def squares(self, x: Tensor, query: Index, index: Index) -> Floats:
-        """|x_query - y_index|^2 of each pair (P,), by direct differences in float64.
+    @cached_property
+    def stored(self) -> tuple[NDArray[Any], Index]:
+        """Rows (N, dim) of exact values, pixels if they are uint8 images, and which of them (count,) these are.
 
-        ``x`` (B, dim) is on the scale of these rows.
+        A copy only of images that do not lie one after the other, and of float images of which some but not all are
+        uint8 images.
         """
-        parts = []
-        step = max(1, _NEAR // self.dim)
-        for start in range(0, len(query), step):
-            pairs = slice(start, start + step)
-            rows = self.exact(index[pairs], pixels=self.integer)
-            rows.sub_(x.index_select(0, torch.from_numpy(query[pairs])))
-            parts.append(torch.linalg.vecdot(rows, rows))
-        return torch.cat(parts).numpy() if parts else np.empty(0)
-
-    def integer_squares(self, x: Tensor, query: Index, index: Index, sizes: Floats) -> Floats:
-        """The same between uint8 images, as exact integers.
-
-        ``query`` must be sorted; ``sizes`` (count,) are |y - 128|^2 of all rows.
-        """
-        moved = x - 128
-        own, others = moved.square().sum(1).numpy(), sizes[index]
-        right = moved.float()
-        step = max(1, 2 * _NEAR // self.dim)
-        buffer = torch.empty(min(step, len(query)), self.dim)
-        products = torch.zeros(len(query), dtype=torch.float64)
-        edges = np.flatnonzero(np.diff(query, prepend=-1, append=-1)).tolist()
-        for first, last in pairwise(edges):
-            mine = int(query[first])
-            width = self.dim if own[mine] * others[first:last].max() <= 2.0**48 else _BLOCK
-            for low in range(first, last, step):
-                high = min(low + step, last)
-                signed = self.raw(index[low:high]).bitwise_xor_(_SIGN).view(torch.int8)
-                rows = buffer[: high - low].copy_(signed)
-                for at in range(0, self.dim, width):
-                    part = slice(at, at + width)
-                    products[low:high] += torch.mv(rows[:, part], right[mine, part])
-        found: Floats = others + own[query] - 2 * products.numpy()
-        return found
+        every = np.arange(self.count)
+        if isinstance(self.images, ImageSet):
+            return self.images.stored() or (self.raw(every).numpy(), every)
+        if self._some_known:
+            return self.exact(every, pixels=False).numpy(), every
+        values = self.images if self.images.dtype in (torch.float32, torch.float64) else self.images.float()
+        return values.reshape(self.count, self.dim).contiguous().numpy(), every
 
 
 def _step(dim: int) -> int:

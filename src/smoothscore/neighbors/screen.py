@@ -4,16 +4,18 @@ Let c be a center of the data, R the largest |y - c|, and write x' = (x - c) / R
 directions V, with coordinates a = V^T x', b = V^T y' and the lengths of what they leave out, rho_x = |x' - V a| and
 rho_y = |y' - V b|, Cauchy and Schwarz give x' . y' <= a . b + rho_x rho_y. So
 
-    |x - y|^2 / R^2 >= |x'|^2 + 2 s(x, y),    s(x, y) = |y'|^2 / 2 - a . b - rho_x rho_y:
+    |x - y|^2 / R^2 >= |x'|^2 + 2 (s(x, y) - rho_x rho_y),    s(x, y) = |y'|^2 / 2 - a . b:
 
-one product of rows of r + 2 numbers for all centers. Along principal directions a few leave little out. With V the
+one product of rows of r + 1 numbers for all centers. Along principal directions a few leave little out. With V the
 whole space, r = d and rho = 0, the bound is the distance.
 
 Rounding: coordinates and lengths are computed in float64, rho from a difference of squares and made larger by what
 rounding may have taken, so what counts is float32. A product of rows of n numbers is off by at most gamma_n =
 n u / (1 - n u), u = 2^-24, times the sum of the absolute products, in any order of summation; rounding the factors
-adds 2 to n, and 14 more cover the rest. The sum is at most |x'| + 1/2, so the computed s is above the true one by at
-most e(x) = gamma_(r + 16) (|x'| + 1/2), and (d + 16) 2^-51 |x'|^2 more for what float64 does to queries far away.
+adds 2 to n. The sum is at most |x'| + 1/2. Where it matters, neither side of the comparison of s - rho_x rho_y with a
+limit is above 3 (|x'| + 1/2), and rounding both, with the two lengths, adds 9 u (|x'| + 1/2). So the computed bound is
+above the true one by at most e(x) = gamma_(r + 17) (|x'| + 1/2), and (d + 16) 2^-51 |x'|^2 more for what float64 does
+to queries far away.
 """
 
 from collections.abc import Iterator
@@ -24,14 +26,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from smoothscore.neighbors.rows import Rows
 
-__all__ = ["Frame", "PrefixScreen", "Projection", "Screen", "Screened", "frame", "principal"]
+__all__ = ["Frame", "PrefixScreen", "Projection", "Screen", "Screened", "frame", "padded", "principal"]
 
 Floats = NDArray[np.float64]
 
 GROUP = 64  # bounds are padded to whole groups of this many centers
+TOGETHER = 16  # and of this many queries
 
 _CHUNK = 768  # centers in one product: 8 MB at d = 3,072
 _LEAST = 1e-20  # R, so that float32 holds x' also where all centers are one
@@ -54,7 +58,7 @@ class Frame:
 
 def frame(rows: Rows) -> Frame:
     """The frame of some centers, by one pass over them; c is the mean of at most 4,096 of them, for pixels rounded."""
-    mean = _sample(rows).mean(0)
+    mean = torch.stack([part.sum(0) for part in _sample(rows)]).sum(0) / min(_FIT, rows.count)
     center = mean.round() if rows.integer else mean
     sizes = torch.from_numpy(rows.sizes(center))
     radius = max(float(sizes.max().sqrt()), _LEAST)
@@ -65,15 +69,17 @@ def principal(rows: Rows, at: Frame, count: int) -> Tensor:
     """Orthonormal (d, count): directions of largest variance of at most 4,096 centers, found by random projections."""
     from sklearn.utils.extmath import randomized_svd  # scikit-learn takes a second to import and 90 MB
 
-    sample = at(_sample(rows)).float().numpy()
+    sample = torch.cat([at(part).float() for part in _sample(rows)]).numpy()
     found = randomized_svd(sample, count, n_iter=2, random_state=0)[2]
     directions: Tensor = torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q
     return directions
 
 
-def _sample(rows: Rows) -> Tensor:
-    index = np.unique(np.linspace(0, rows.count - 1, _FIT).astype(np.int64))
-    return rows.exact(index, pixels=rows.integer)
+def _sample(rows: Rows) -> Iterator[Tensor]:
+    """At most 4,096 rows in float64, some at a time."""
+    index = np.linspace(0, rows.count - 1, min(_FIT, rows.count)).astype(np.int64)
+    for start in range(0, len(index), _CHUNK):
+        yield rows.exact(index[start : start + _CHUNK], pixels=rows.integer)
 
 
 def _exact(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
@@ -86,13 +92,13 @@ class Screened:
     """Lower bounds of the distances of B queries to M centers.
 
     Attributes:
-        low: (M padded, B) float32, s(x, y); infinite in the padding.
+        table: (M padded, B padded) float32, s(x, y); infinite in the padding of the centers.
         error: (B,) e(x).
         size: (B,) |x'|^2.
         rest: (B,) rho_x.
     """
 
-    low: Tensor
+    table: Tensor
     error: Floats
     size: Floats
     rest: Floats
@@ -123,16 +129,20 @@ class Screen:
                 self._left[part, :-1] = -at(values)
 
     def __call__(self, x: Tensor, out: Tensor) -> Screened:
-        """Bounds for float64 queries (B, d) on the scale of the centers, written into ``out`` (M padded, >= B)."""
+        """Bounds for float64 queries (B, d) on the scale of the centers, written into ``out``.
+
+        ``out`` (M padded, >= B padded) is a scratch; B is padded to whole groups of 16.
+        """
         moved = self.frame(x)
         right, rest = self._right(moved)
         size = moved.square().sum(1)
         terms = (len(right) + 16) * 2.0**-24
         error = terms / (1 - terms) * (size.sqrt() + 0.5) + (x.shape[1] + 16) * 2.0**-51 * size
-        low = out.flatten()[: len(out) * len(x)].view(len(out), len(x))
-        low[self.rows.count :] = torch.inf
-        self._product(right.float(), low[: self.rows.count])
-        return Screened(low, error.numpy(), size.numpy(), rest.numpy())
+        width = padded(len(x), TOGETHER)
+        table = out.flatten()[: len(out) * width].view(len(out), width)
+        table[self.rows.count :] = torch.inf
+        self._product(pad(right.float(), (0, width - len(x))), table[: self.rows.count])
+        return Screened(table, error.numpy(), size.numpy(), rest.numpy())
 
     def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
         """The right factor of the product and rho_x (B,)."""
@@ -190,12 +200,11 @@ class PrefixScreen(Screen):
         self.frame = plain.frame
         self.rest = projection.rest.numpy()
         self._directions = projection.directions
-        columns = [-projection.coordinates, -projection.rest[:, None].float(), self.frame.half[:, None].float()]
-        self._left = torch.cat(columns, 1)
+        self._left = torch.cat([-projection.coordinates, self.frame.half[:, None].float()], 1)
 
     def _right(self, moved: Tensor) -> tuple[Tensor, Tensor]:
         along, rest = _along(moved, self._directions)
-        return torch.cat([along.T, rest[None], torch.ones_like(rest)[None]]), rest
+        return torch.cat([along.T, torch.ones_like(rest)[None]]), rest
 
     def _product(self, right: Tensor, out: Tensor) -> None:
         torch.mm(self._left, right, out=out)
@@ -207,3 +216,8 @@ def _along(moved: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     size = moved.square().sum(1)
     slack = 4 * sum(directions.shape) * 2.0**-53 * size
     return along, ((size - along.square().sum(1)).clamp_min(0) + slack).sqrt()
+
+
+def padded(count: int, group: int) -> int:
+    """The next multiple of ``group``."""
+    return -(-count // group) * group

@@ -77,8 +77,9 @@ class Architecture:
         }
         counts = [(name, getattr(self, name), least) for name, least in smallest.items()]
         counts += [("multipliers", value, 1) for value in self.multipliers or (0,)]
+        counts += [("attention", value, 1) for value in self.attention]
         for name, value, least in counts:
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{name} of a U-Net is {value!r}; give whole numbers from {least}.")
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise InputError(f"dropout of a U-Net is {self.dropout!r}; give a probability below 1.")

@@ -9,6 +9,8 @@ has to learn the difference only.
 import torch
 from torch import Tensor, nn
 
+from smoothscore.networks.calling import is_noise_conditional
+
 __all__ = ["LinearBypass"]
 
 
@@ -21,7 +23,7 @@ class LinearBypass(nn.Module):
     Cost: the network's, and two products with (d, rank).
 
     Args:
-        network: a network of :func:`smoothscore.networks.build`.
+        network: any that a preconditioning calls: of :func:`smoothscore.networks.build`, or a module of your own.
         gaussian: a score with ``denoise``, e.g. ``GaussianScore.fit(images, shrinkage=0.01).float()``. It should have a
             variance in every direction: what a Gaussian of low rank projects away, the network would have to bring back
             at small noise.
@@ -33,24 +35,24 @@ class LinearBypass(nn.Module):
         self.gaussian = gaussian
 
     @property
-    def shape(self) -> torch.Size:
-        """The shape of one image."""
-        return self.network.shape  # type: ignore[return-value]
+    def shape(self) -> torch.Size | None:
+        """The shape of one image, where the network says it."""
+        return getattr(self.network, "shape", None)
 
     @property
     def noise_conditional(self) -> bool:
         """Whether the network takes the noise level."""
-        return self.network.noise_conditional  # type: ignore[return-value]
+        return is_noise_conditional(self.network)
 
     @property
     def sigma_head(self) -> nn.Module | None:
         """The network's estimate of the noise level, where it has one."""
-        return self.network.sigma_head  # type: ignore[return-value]
+        return getattr(self.network, "sigma_head", None)
 
     @property
     def classes(self) -> int:
         """Number of class labels, 0 for none."""
-        return self.network.classes  # type: ignore[return-value]
+        return getattr(self.network, "classes", 0)
 
     def linear(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The Gaussian denoiser at ``x`` (batch, *shape) and levels ``sigma`` (batch,)."""

@@ -49,10 +49,11 @@ class PointMLP(nn.Module):
         sigma_head: bool | None = None,
     ) -> None:
         super().__init__()
-        if min(width, layers, *shape) < 1 or width % 2:
+        counts = (width, layers, *shape)
+        if not all(isinstance(count, int) and count > 0 for count in counts) or width % 2:
             raise InputError(
-                f"A network of {layers} layers of width {width} for points of shape {tuple(shape)} cannot be; give "
-                "positive numbers and an even width."
+                f"A network of {layers!r} layers of width {width!r} for points of shape {tuple(shape)} cannot be; give "
+                "positive whole numbers and an even width."
             )
         self.shape = torch.Size(shape)
         self.noise_conditional = noise_conditional

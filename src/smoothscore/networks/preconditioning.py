@@ -24,23 +24,20 @@ noise, 80 and more. The form ``scaled-noise`` therefore divides an image by its 
 
 which in much noise is :math:`(x+F)/\sigma`: what is left to predict is the clean image, of unit size at every level, so
 that an error of F is not multiplied by the noise. Nothing comes from outside, since the size is the image's.
-
-A network with a :class:`LinearBypass` has the Gaussian denoiser of the training set in place of :math:`c_{skip}x`,
-which in ``edm`` is that of the isotropic Gaussian of variance :math:`\sigma_d^2`.
 """
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from smoothscore.errors import InputError
-from smoothscore.networks.linear_bypass import LinearBypass
+from smoothscore.networks.calling import evaluate
+from smoothscore.networks.form import Coefficients, Preconditioning, spread
 
 __all__ = [
     "EDM",
@@ -51,65 +48,8 @@ __all__ = [
     "ScaledNoise",
     "ScoreOutput",
     "UnitNoise",
-    "evaluate",
-    "is_noise_conditional",
     "preconditioning",
 ]
-
-
-class Coefficients(NamedTuple):
-    """The four functions at given levels, each a tensor like them."""
-
-    skip: Tensor
-    out: Tensor
-    scale: Tensor
-    noise: Tensor
-
-
-@dataclass(frozen=True)
-class Preconditioning:
-    """A form of the table above; subclasses give :meth:`coefficients`."""
-
-    name: ClassVar[str]
-
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        """``c_skip``, ``c_out``, ``c_in`` and ``c_noise`` at levels ``sigma`` of any shape."""
-        raise NotImplementedError
-
-    def denoise(self, network: nn.Module, x: Tensor, sigma: float | Tensor, **labels: Tensor) -> Tensor:
-        """The denoised images, shape and dtype of ``x`` (batch, *shape).
-
-        Args:
-            network: called as ``network(c_in x, c_noise)``, or ``network(c_in x)`` without noise conditioning.
-            x: (batch, *shape) noisy images.
-            sigma: their noise levels, a float or (batch,).
-            labels: passed on to the network (``class_labels``, ``augment_labels``).
-        """
-        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
-        skip, out, scale, noise = self.coefficients(level)
-        raw = self.output(network, _spread(scale, x) * x, noise, **labels)
-        inner = _inner(network)
-        linear = inner.linear(x, level) if isinstance(inner, LinearBypass) else _spread(skip, x) * x
-        return linear + _spread(out, x) * raw
-
-    def output(self, network: nn.Module, x: Tensor, noise: Tensor, **labels: Tensor) -> Tensor:
-        """The output F for the scaled images ``x`` and the levels ``noise`` as the network takes them."""
-        return evaluate(network, x, noise, **labels)
-
-    def weight(self, sigma: Tensor) -> Tensor:
-        """The weight of the squared error ``|D - y|^2`` in the loss, like ``sigma``: 1 / sigma^2.
-
-        Source: Smoothing the score function, eq. 8, whose factor sigma^2 weights the squared error of the score.
-        """
-        return 1 / sigma**2
-
-    def estimate_sigma(self, network: nn.Module, x: Tensor, **labels: Tensor) -> Tensor | None:
-        """The level (batch,) that the output of an unconditional network carries; None where it carries none."""
-        return None
-
-    def to_dict(self) -> dict[str, str | float]:
-        """The name and the settings, for JSON; :func:`preconditioning` reads it back."""
-        return {"name": self.name, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -190,7 +130,7 @@ class ScaledNoise(UnitNoise):
 
     def output(self, network: nn.Module, x: Tensor, noise: Tensor, **labels: Tensor) -> Tensor:
         """The predicted noise of the images ``x``."""
-        size = _spread((1 + x.square().flatten(1).mean(1)).sqrt(), x)
+        size = spread((1 + x.square().flatten(1).mean(1)).sqrt(), x)
         scaled = x / size
         return evaluate(network, scaled, noise, **labels) / size + (1 - size**-2) * scaled
 
@@ -257,37 +197,6 @@ def preconditioning(form: str | Mapping[str, str | float] | Preconditioning) -> 
         ) from None
 
 
-def is_noise_conditional(network: nn.Module) -> bool:
-    """Whether a network takes the noise level: its own word, or two arguments of its ``forward``."""
-    network = _inner(network)
-    declared = getattr(network, "noise_conditional", None)
-    if declared is not None:
-        return bool(declared)
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    arguments = [each for each in inspect.signature(network.forward).parameters.values() if each.kind in kinds]
-    return len(arguments) > 1
-
-
-def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tensor) -> Tensor:
-    """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters."""
-    dtype = next((parameter.dtype for parameter in network.parameters()), x.dtype)
-    inputs = [x.to(dtype)]
-    if is_noise_conditional(network):
-        assert noise is not None
-        inputs.append(noise.to(dtype))
-    return network(*inputs, **labels).to(x.dtype)  # type: ignore[no-any-return]
-
-
-def _inner(network: nn.Module) -> nn.Module:
-    """The network itself, out of what spreads it over processes."""
-    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-
-
 def _norm(rows: Tensor) -> Tensor:
     """The length of each row."""
     return rows.square().sum(1).sqrt()
-
-
-def _spread(coefficient: Tensor, x: Tensor) -> Tensor:
-    """(batch,) shaped to multiply a batch of images."""
-    return coefficient.reshape(-1, *(1,) * (x.ndim - 1))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from smoothscore.report.page import Page, Section
+from smoothscore.report.blocks import Section
+from smoothscore.report.page import Page
 from smoothscore.report.write import write_text
 from smoothscore.version import __version__
 

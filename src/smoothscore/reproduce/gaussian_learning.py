@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from smoothscore import progress
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
-from smoothscore.report import Figure, Series, Table, curves
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Figure, Series, Table, curves
 from smoothscore.reproduce.idealized import gaussians, mixture_words, shares
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row

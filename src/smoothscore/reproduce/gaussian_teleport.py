@@ -17,8 +17,7 @@ from smoothscore import schedules
 from smoothscore.data import ImageSet
 from smoothscore.encoders import Encoder, encoder
 from smoothscore.memorization.frechet import Moments, frechet_distance, moments
-from smoothscore.report import Figure, Table
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Figure, Table
 from smoothscore.reproduce.idealized import mixture_of, mixture_words
 from smoothscore.reproduce.pictures import rows_of_images
 from smoothscore.reproduce.request import Request

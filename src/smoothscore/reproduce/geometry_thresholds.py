@@ -24,8 +24,7 @@ from smoothscore import schedules
 from smoothscore.data import ImageSet
 from smoothscore.geometry.posterior import posterior_weight, weight_thresholds
 from smoothscore.neighbors import nearest
-from smoothscore.report import Table
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Table
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row
 from smoothscore.scores import EmpiricalScore

@@ -22,8 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from smoothscore import progress
-from smoothscore.report import Figure, Series, Table, curves
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Figure, Series, Table, curves
 from smoothscore.reproduce.kernel import antithetic, averaged
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from smoothscore.report.page import Block, Section, Table
+from smoothscore.report import Block, Section, Table
 from smoothscore.report.result import Result
 
 __all__ = ["Findings", "Reproduction", "Row", "further_draw", "printed"]

@@ -26,8 +26,7 @@ from smoothscore.geometry.expansiveness import (
     expansion_ratio,
     unconditional_expansion,
 )
-from smoothscore.report import Figure, Series, Table, curves
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Figure, Series, Table, curves
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row, further_draw
 from smoothscore.sampling import noise

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smoothscore.report import Figure, Table
-from smoothscore.report.page import Cell
+from smoothscore.report import Cell, Figure, Table
 from smoothscore.reproduce.pictures import rows_of_images
 from smoothscore.reproduce.request import Request
 from smoothscore.reproduce.result import Findings, Row

@@ -57,7 +57,7 @@ def interpolate(
         )
     if not sigma > 0 or count < 2:
         raise InputError(f"sigma is {sigma} and count {count}; give a positive level and at least 2 images.")
-    chosen = sampler_named(sampler) if isinstance(sampler, str) else sampler
+    chosen = sampler_named(sampler)
     below = [level for level in levels_for(score, chosen, steps) if level < sigma]
     weight = torch.linspace(0, 1, count, dtype=torch.float64).reshape(-1, *(1,) * first.ndim)
     start = (1 - weight) * first + weight * second + sigma * noise(seed, 0, 1, score.shape)

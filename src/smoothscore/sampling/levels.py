@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,12 +61,17 @@ def levels_for(
     Raises:
         InputError: levels together with steps or a schedule, or levels that cannot be used.
     """
+    if steps is not None and not isinstance(steps, int | np.integer):
+        raise InputError(f"steps is {steps!r}; give a whole number of noise levels.")
     if sigmas is None:
         levels = sampler.schedule(score, steps) if schedule is None else schedule_named(schedule, steps, score.dim)
         return [float(s) for s in levels]
     if steps is not None or schedule is not None:
         raise InputError("Give either steps or sigmas, not both: the levels fix the number of steps.")
-    levels = torch.as_tensor(sigmas, dtype=torch.float64)
+    try:
+        levels = torch.as_tensor(sigmas, dtype=torch.float64)
+    except (TypeError, ValueError):
+        levels = torch.empty(0)
     descending = levels.ndim == 1 and len(levels) > 0 and bool((levels[1:] < levels[:-1]).all())
     if not (descending and torch.isfinite(levels).all() and levels[-1] > 0):
         raise InputError("sigmas must be a list of positive, finite, strictly descending noise levels.")

@@ -178,12 +178,18 @@ def batch_size_for(score: Score) -> int:
     """
     parameters = next(score.parameters(), None)
     device = parameters.device if parameters is not None else torch.device("cpu")
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
     copies = STATES if parameters is None else COPIES
     return max(1, min(LARGEST_BATCH, free // 4 // (score.shape.numel() * 4 * copies)))
+
+
+def _free_memory() -> int:
+    """Bytes of free memory; all of it where the system does not say how much is free, and 4 GiB where neither."""
+    known = getattr(os, "sysconf_names", {})
+    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
+        if pages in known:
+            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    return 2**32
 
 
 def report_failed(failed: dict[int, str], n: int) -> None:

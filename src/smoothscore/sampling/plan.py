@@ -86,7 +86,7 @@ def plan(
     """Check what is asked for; the arguments are those of :func:`draw`, and a title for the score."""
     if seed < 0:
         raise InputError(f"seed is {seed}; take a whole number from 0.")
-    chosen = sampler_named(sampler) if isinstance(sampler, str) else sampler
+    chosen = sampler_named(sampler)
     return Plan(
         score=score,
         guide=chosen.prepare(score),

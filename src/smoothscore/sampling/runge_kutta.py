@@ -24,7 +24,7 @@ __all__ = ["RungeKutta"]
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 FIRST = 0.05  # of log sigma, the first step of an image
-MOST = 10_000  # steps between two levels
+MOST = 1_000  # steps between two levels
 
 
 @dataclass(frozen=True)

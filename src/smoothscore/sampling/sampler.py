@@ -50,16 +50,18 @@ class Sampler(ABC):
         return schedules.karras(18 if steps is None else steps)
 
     def prepare(self, score: Score) -> Score:
-        """The score as the sampler asks it; warns of one that it will go wrong with.
+        """The score as the sampler asks it; warns of one that it, or a part of it, will go wrong with.
 
         A scheduled step of the ODE is too long for an image whose noise has fallen below the schedule, which a
         noise-unconditional score cannot know: it overshoots, by a factor that grows (Smoothing the score function,
         appendix A.7). The noise of stochastic samplers puts a floor under this.
         """
-        if self.scheduled and not self.stochastic and not score.noise_conditional:
+        blind = [part for part in score.modules() if isinstance(part, Score) and not part.noise_conditional]
+        if self.scheduled and not self.stochastic and blind:
+            remedy = "'true-level', which measures it, or 'sde'" if blind[0] is score else "'sde'"
             warnings.warn(
-                f"{type(score).__name__} does not know the noise level, so the schedule of sampler {self.name!r} will "
-                "overshoot where an image has less noise than it says; take 'true-level', which measures it, or 'sde'.",
+                f"{type(blind[0]).__name__} does not know the noise level, so the schedule of sampler {self.name!r} "
+                f"will overshoot where an image has less noise than it says; take {remedy}.",
                 DataWarning,
                 stacklevel=2,
             )

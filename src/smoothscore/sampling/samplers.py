@@ -35,12 +35,14 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def sampler_named(name: str) -> Sampler:
-    """The sampler of that name, with its default options.
+def sampler_named(name: str | Sampler) -> Sampler:
+    """The sampler of that name, with its default options; one that is a sampler already is taken as it is.
 
     Raises:
         InputError: there is none.
     """
+    if isinstance(name, Sampler):
+        return name
     if name not in SAMPLERS:
         raise InputError(f"There is no sampler {name!r}; take one of {', '.join(SAMPLERS)}.")
     return SAMPLERS[name]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from smoothscore import schedules
@@ -47,7 +48,8 @@ class ReverseSDE(Stepwise):
         if sigma_next == 0:
             return model.denoise(x, sigma)
         variance = sigma**2 - sigma_next**2
-        return x + variance * model.score(x, sigma) + math.sqrt(variance) * model.noise(x)
+        x = torch.lerp(x, model.denoise(x, sigma), variance / sigma**2)
+        return x.add_(model.noise(x), alpha=math.sqrt(variance))
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class DDIM(Stepwise):
         """One step; see :class:`Stepwise`."""
         clean = model.denoise(x, sigma)
         fresh = self.eta * sigma_next / sigma * math.sqrt(sigma**2 - sigma_next**2)
-        x = clean + math.sqrt(sigma_next**2 - fresh**2) / sigma * (x - clean)
-        return x + fresh * model.noise(x) if fresh > 0 else x
+        x = torch.lerp(clean, x, math.sqrt(sigma_next**2 - fresh**2) / sigma)
+        return x.add_(model.noise(x), alpha=fresh) if fresh > 0 else x
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def write_samples(
     evaluations, version, and the fingerprint of the data where the score has one.
 
     Raises:
-        InputError: ``out`` is taken, an unfinished set there was begun with other options, or the samples are no
-            images.
+        InputError: ``out`` is taken or cannot be written, an unfinished set there was begun with other options, or the
+            samples are no images.
     """
     check_count(n, batch_size)
     out = Path(out).expanduser()
@@ -78,15 +78,21 @@ def write_samples(
         raise InputError(f"{out} exists already; remove it or choose another name.")
     here = processes()
     work = out.with_name(f".{out.name}.partial")
-    if here.rank == 0:
-        _begin(work, made, n, trajectory, batch_size or batch_size_for(made.score))
-    here.wait()
-    size = int(json.loads((work / "plan.json").read_text())["batch_size"])
-    kept = _draw_missing(made, n, work, trajectory, size, here)
-    here.wait()
-    if here.rank == 0:
-        _finish(work, out, made, n, size, kept)
-    here.wait()
+    try:
+        if here.rank == 0:
+            _begin(work, made, n, trajectory, batch_size or batch_size_for(made.score))
+        here.wait()
+        size = int(json.loads((work / "plan.json").read_text())["batch_size"])
+        kept = _draw_missing(made, n, work, trajectory, size, here)
+        here.wait()
+        if here.rank == 0:
+            _finish(work, out, made, n, size, kept)
+        here.wait()
+    except OSError as error:
+        raise InputError(
+            f"The set could not be written to {work} ({error.strerror or error}); finished batches are kept: make room "
+            "and run the same command again."
+        ) from error
     return SampleSet.load(out, kept)
 
 
@@ -107,6 +113,9 @@ def _begin(work: Path, made: Plan, n: int, trajectory: bool, batch_size: int) ->
     if trajectory:
         shape = (len(made.walked), n, *made.score.shape)
         np.lib.format.open_memmap(work / "trajectory.npy", "w+", dtype=np.float32, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):  # where the disk fills later, a mapped file kills the process without a word
+            with open(work / "trajectory.npy", "r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
     write_text(file, json.dumps(asked | {"batch_size": batch_size}))
 
 

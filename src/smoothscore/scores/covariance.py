@@ -72,8 +72,8 @@ class Covariance:
         """The ``rank`` largest directions; the variance of the others is dropped."""
         if rank is None:
             return self
-        if rank < 0:
-            raise InputError(f"rank is {rank}; give the number of directions to keep, or None for all.")
+        if not isinstance(rank, int) or rank < 0:
+            raise InputError(f"rank is {rank!r}; give the number of directions to keep, or None for all.")
         return Covariance(self.directions[:, :rank].contiguous(), self.variances[:rank], self.residual)
 
     def shrunk(self, amount: float) -> "Covariance":

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from smoothscore.errors import InputError
 from smoothscore.networks import EDM, Preconditioning
-from smoothscore.networks.preconditioning import Coefficients
+from smoothscore.networks.form import Coefficients
 from smoothscore.scores.network import NetworkScore
 
 __all__ = ["DiffusersScore"]

@@ -47,6 +47,11 @@ class GaussianMixtureScore(Score):
     log_weights: Tensor
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor | Sequence[Tensor | Covariance]) -> None:
+        for name, given in (("weights", weights), ("means", means)):
+            if not isinstance(given, Tensor) or given.ndim == 0:
+                raise InputError(f"{name} is a {type(given).__name__}; pass a tensor with one entry a component.")
+        if not isinstance(covariances, Tensor | Sequence):
+            raise InputError(f"covariances is a {type(covariances).__name__}; pass a tensor or a list of them.")
         super().__init__(means.shape[1:])
         if not len(weights) == len(means) == len(covariances):
             raise InputError(
@@ -148,8 +153,8 @@ def _clusters(centers: Centers, components: int, seed: int) -> np.ndarray:
     """The cluster (N,) of each image."""
     from sklearn.cluster import MiniBatchKMeans  # scikit-learn takes a second to import and 90 MB
 
-    if not 1 <= components <= centers.count:
-        raise InputError(f"components is {components}; give between 1 and the number of images, {centers.count}.")
+    if not isinstance(components, int | np.integer) or not 1 <= components <= centers.count:
+        raise InputError(f"components is {components!r}; give between 1 and the number of images, {centers.count}.")
     points = centers.rows(torch.arange(centers.count), torch.float32).numpy()
     kmeans = MiniBatchKMeans(n_clusters=components, batch_size=2048, random_state=seed, n_init="auto")
     return np.asarray(kmeans.fit_predict(points))

@@ -1,12 +1,10 @@
 r"""The exact mixture over N noise levels, tabulated.
 
-With :math:`v=\log(r^2+s)`, :math:`s=\max(1,d-2)/64\,\kappa(0)` and :math:`a=\tfrac{d-2}2`, the table holds the residual
-
-.. math:: R(v)=F+a\,v,\qquad R'=a-\tfrac12\kappa e^v,\qquad R''=\tfrac14\eta e^{2v}-\tfrac12\kappa e^v,
-
-and begins at distance zero. The three are exact at its rows, the polynomial between two rows is the quintic through
-them, and :math:`\kappa,\eta` come from its derivatives, so that they belong to the same F. Beyond the last row the
-last level alone is left and F is linear in :math:`r^2`.
+With :math:`\rho=r^2+s`, :math:`s=\max(1,d-2)/64\,\kappa(0)`, the cell of the table is read from the bits of
+:math:`\rho` as a float64: its exponent and the leading digits of its mantissa, so that cells widen with the distance.
+:math:`F,\;F'=-\tfrac12\kappa,\;F''=\tfrac14\eta` are exact at the rows, the polynomial between two rows is the quintic
+through them, and :math:`\kappa,\eta` come from its derivatives, so that they belong to the same F. Beyond the last row
+the last level alone is left and F is linear in :math:`r^2`.
 """
 
 import math
@@ -14,15 +12,17 @@ import math
 import torch
 from torch import Tensor
 
-from smoothscore.scores.narrow import Narrow
 from smoothscore.scores.shells import Profile
 
 __all__ = ["Levels"]
 
 NEGLIGIBLE = 40.0  # nats below the largest at which a level is left out of the sum: 4e-18
 PRECISION = 1e-10  # relative error of kappa in the middle between two rows
-FEWEST_ROWS, MOST_ROWS = 2**8, 2**20
+MANTISSA = 52  # binary digits of a float64
+FEWEST_DIGITS, MOST_DIGITS = 4, 15  # of them used for cells
 CHUNK = 512  # rows whose levels are found together
+DEGREE = 5
+COMPILED = 4096  # distances from which on the loop is compiled
 
 
 class Levels(Profile):
@@ -33,112 +33,95 @@ class Levels(Profile):
         log_weights: (N,) logarithms of the weights of the levels.
         dim: number d of values in one image.
 
-    Rows are doubled until, in the middle between any two, F is right to its rounding error (3e-11 nats at d = 3,072)
-    and the precision to 1e-10 or, where that is more, its own rounding error: 32,768 rows for 116
-    shell-touch levels at d = 3,072, fewer for denser levels. float32 distances have a table of their own. 5 MB.
+    Digits are added until, in the middle between any two rows, F is right to its rounding error (3e-11 nats at
+    d = 3,072) and the precision to 1e-10 or, where that is more, its own rounding error.
+
+    Attributes:
+        table: (rows, 8) float64, the six coefficients of each cell's polynomial on [0, 1], where the cell starts, and
+            one over its width: 4 MB for 116 shell-touch levels at d = 3,072.
     """
 
-    value: Tensor
-    slope: Tensor
-    bend: Tensor
+    table: Tensor
     ends: Tensor
     masses: Tensor
 
     def __init__(self, sigmas: Tensor, log_weights: Tensor, dim: int) -> None:
         super().__init__()
-        self.power = (dim - 2) / 2
         self.intercepts, self.precisions = log_weights - dim * sigmas.log(), sigmas**-2
         nearest = torch.softmax(self.intercepts, 0) @ self.precisions
         self.shift = max(1, dim - 2) / float(nearest) / 64
         self.last, self.tail = self._alone(), float(self.precisions[-1]) / 2
-        self.start = math.log(self.shift)
-        span = max(math.log(self.shift + self.last) - self.start, 1.0)
-        ends = self._rows(span)
-        self.cell = span / (ends.shape[1] - 1)
-        quintic = _quintic(ends, self.cell)
-        for order, name in enumerate(("value", "slope", "bend")):
-            factors = torch.tensor([float(math.perm(degree, order)) for degree in range(order, 6)])
-            self.register_buffer(name, quintic[order:] * factors[:, None] / self.cell**order)
-        v = self.start + self.cell * torch.arange(ends.shape[1], dtype=torch.float64)
-        self.register_buffer("ends", (v.exp() - self.shift).clamp(0, self.last))
+        self.register_buffer("table", self._tabulated())
+        self.register_buffer("ends", (self.table[:, DEGREE + 1] - self.shift).clamp(0, self.last))
         self.register_buffer("masses", self.log_mass(self.ends))
-        self.narrow = Narrow(self._curves, self.shift, self.shift + self.last)
 
     def log_mass(self, r2: Tensor) -> Tensor:
         """F: the log of the sum over the levels."""
         near = r2.double().clamp(max=self.last)
-        v, cell, t = self._place(near)
-        return (_horner(self.value, cell, t) - self.power * v - self.tail * (r2 - near)).to(r2.dtype)
-
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """``F(base + offset) - F(base)`` for ``base`` (B, 1) float64, in the dtype of ``offset`` (B, n)."""
-        start = self.log_mass(base)
-        if offset.dtype == torch.float64 or (base > self.last).any():
-            return (self.log_mass(base + offset) - start).to(offset.dtype)
-        rho, room = base + self.shift, (self.last - base).float()
-        near = torch.minimum(offset, room)
-        step = self.narrow.residual(rho.float() + near).sub_(
-            (start + self.power * rho.log() - self.narrow.middle).float()
-        )
-        step.sub_(torch.log1p(near / rho.float()), alpha=self.power)
-        return step.sub_(offset - near, alpha=self.tail)
+        return (self._polynomial(near, 0) - self.tail * (r2 - near)).to(r2.dtype)
 
     def precision(self, r2: Tensor) -> Tensor:
         """The mean of 1 / sigma^2 over the levels seen from this distance."""
-        if r2.dtype == torch.float32:
-            return self.narrow.precision(r2.clamp(max=self.last) + self.shift)
-        near = r2.double().clamp(max=self.last)
-        _, cell, t = self._place(near)
-        slope = _horner(self.slope, cell, t)
-        return 2 * (self.power - slope) / (near + self.shift)
+        return (-2 * self._polynomial(r2.double().clamp(max=self.last), 1)).to(r2.dtype)
 
     def softening(self, r2: Tensor) -> Tensor:
         """The variance of 1 / sigma^2 over the levels seen from this distance."""
-        if r2.dtype == torch.float32:
-            return self.narrow.softening(r2.clamp(max=self.last) + self.shift)
-        near = r2.double().clamp(max=self.last)
-        _, cell, t = self._place(near)
-        rise = _horner(self.bend, cell, t) + self.power - _horner(self.slope, cell, t)
-        return (4 * rise / (near + self.shift) ** 2).clamp(min=0)
+        return (4 * self._polynomial(r2.double().clamp(max=self.last), 2)).clamp(min=0).to(r2.dtype)
+
+    def relative(self, base: Tensor, offset: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
+        """As promised by :class:`Profile`; on a CPU in one compiled loop."""
+        if offset.device.type != "cpu" or offset.numel() < COMPILED:
+            return super().relative(base, offset, cold)
+        from smoothscore.scores.levels_loop import relative
+
+        steps = offset.T.contiguous()
+        ratio, precision = torch.empty_like(steps), torch.empty_like(steps)
+        cells = (self.table.numpy(), self.first, self.drop, self.shift, self.last, self.tail)
+        relative(
+            *cells, *(part[:, 0].contiguous().numpy() for part in (base, cold)),
+            *(part.numpy() for part in (steps, ratio, precision)),
+        )  # fmt: skip
+        return ratio.T, precision.T
 
     def inverse(self, log_mass: Tensor) -> Tensor:
         """The first row at which F is not above; exact beyond the table."""
         row = torch.bucketize(-log_mass, -self.masses).clamp(max=len(self.ends) - 1)
         return self.ends[row] + (self.masses[-1] - log_mass).clamp(min=0) / self.tail
 
-    def _curves(self, rho: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """R, kappa and their derivatives by rho; F goes on linearly at both ends."""
-        r2 = rho - self.shift
-        near = r2.clamp(0, self.last)
-        kappa, bend = self.precision(near), -self.softening(near) / 2
-        mass = self.log_mass(near) - kappa / 2 * (r2 - near)
-        return mass + self.power * rho.log(), kappa, self.power / rho - kappa / 2, bend.where(near == r2, 0)
+    def _polynomial(self, r2: Tensor, order: int) -> Tensor:
+        """The derivative of this order by r2, of distances up to the last."""
+        rho = r2 + self.shift
+        bits = rho.detach().contiguous().view(torch.int64)
+        cell = ((bits >> self.drop) - self.first).clamp_(0, len(self.table) - 1).flatten()
+        start, steep = (self.table[:, column].index_select(0, cell).view_as(rho) for column in (DEGREE + 1, DEGREE + 2))
+        t = (rho - start) * steep
+        value = torch.zeros_like(rho)
+        for degree in range(DEGREE, order - 1, -1):
+            factor = math.perm(degree, order) * self.table[:, degree].index_select(0, cell).view_as(rho)
+            value = torch.addcmul(factor, value, t)
+        return value * steep**order
 
-    def _place(self, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """v, its cell of the table and the position in the cell, in [0, 1]."""
-        v = (r2 + self.shift).log()
-        position = (v - self.start) * (1 / self.cell)
-        cell = position.detach().int().clamp(0, self.value.shape[1] - 1)
-        return v, cell, position - cell
+    def _tabulated(self) -> Tensor:
+        """The table, of rows close enough for the quintic."""
+        halves = 0.5 ** torch.arange(DEGREE + 1, dtype=torch.float64)
+        slopes = torch.arange(1, DEGREE + 1) * halves[:-1]
+        for digits in range(FEWEST_DIGITS, MOST_DIGITS + 1):
+            self.drop = MANTISSA - digits
+            self.first, end = self._cell(self.shift), self._cell(self.shift + self.last) + 1
+            nodes = (torch.arange(self.first, end + 1) << self.drop).view(torch.float64)
+            width = nodes.diff()
+            ends = self._exact(nodes - self.shift)
+            quintic = _quintic(ends, width)
+            middle = self._exact(nodes[:-1] + width / 2 - self.shift)
+            off, steep = (halves @ quintic - middle[0]).abs(), (slopes @ quintic[1:] / width - middle[1]).abs()
+            farthest = float(abs(self.intercepts).max() + abs(ends[0]).max()) + NEGLIGIBLE
+            rounding = 4 * torch.finfo(torch.float64).eps * farthest
+            if off.max() < rounding and (steep < (PRECISION * middle[1].abs()).clamp(min=rounding / width)).all():
+                break
+        return torch.cat([quintic.T, nodes[:-1, None], 1 / width[:, None]], 1).contiguous()
 
-    def _rows(self, span: float) -> Tensor:
-        """R and its first two derivatives at rows close enough for the quintic: (3, n + 1)."""
-        cell = span / FEWEST_ROWS
-        ends = self._exact(self.start + cell * torch.arange(FEWEST_ROWS + 1, dtype=torch.float64))
-        farthest = abs(self.start) + span
-        terms = self.intercepts.abs().max() + abs(self.power) * farthest + ends[0].abs().max() + NEGLIGIBLE
-        rounding = 4 * torch.finfo(torch.float64).eps * float(terms + farthest * ends[1].abs().max())
-        halves = 0.5 ** torch.arange(6, dtype=torch.float64)
-        slopes = torch.arange(1, 6) * halves[:-1]
-        while True:
-            quintic = _quintic(ends, cell)
-            middle = self._exact(self.start + cell * (torch.arange(ends.shape[1] - 1).double() + 0.5))
-            off, steep = (halves @ quintic - middle[0]).abs(), (slopes @ quintic[1:] / cell - middle[1]).abs()
-            allowed = (PRECISION * (self.power - middle[1])).clamp(min=rounding / cell)
-            if (off.max() < rounding and (steep < allowed).all()) or len(off) >= MOST_ROWS:
-                return ends
-            ends = torch.cat([torch.stack([ends[:, :-1], middle], 2).flatten(1), ends[:, -1:]], 1)
-            cell /= 2
+    def _cell(self, rho: float) -> int:
+        return int(torch.tensor(rho, dtype=torch.float64).view(torch.int64)) >> self.drop
 
     def _alone(self) -> float:
         """The squared distance beyond which the last level leaves all others negligible."""
@@ -146,35 +129,34 @@ class Levels(Profile):
         crossings: list[float] = (2 * nats / (self.precisions[:-1] - self.precisions[-1])).tolist()
         return max(0.0, *crossings, 0.0)
 
-    def _exact(self, v: Tensor) -> Tensor:
-        """R and its first two derivatives at ascending v: (3, n).
+    def _exact(self, r2: Tensor) -> Tensor:
+        """F and its first two derivatives at ascending squared distances: (3, n).
 
         As the distance grows the weight moves to larger levels, so a chunk needs those between the first that
         counts at its first row and the last that counts at its last.
         """
         parts = []
-        for chunk in torch.split(v, CHUNK):
+        for chunk in torch.split(r2, CHUNK):
             first, last = (
                 torch.nonzero(w > w.max() - NEGLIGIBLE - math.log(len(w))) for w in self._logits(chunk[[0, -1]])
             )
             some = slice(int(first[0]), int(last[-1]) + 1)
-            logits, precisions, rho = self._logits(chunk, some), self.precisions[some], chunk.exp()
+            logits, precisions = self._logits(chunk, some), self.precisions[some]
             total = torch.logsumexp(logits, 1)
             weights = (logits - total[:, None]).exp()
             mean = weights @ precisions
             variance = (weights * (precisions - mean[:, None]) ** 2).sum(1)
-            slope = mean * rho / 2
-            parts.append(torch.stack([total, self.power - slope, variance * rho**2 / 4 - slope]))
+            parts.append(torch.stack([total, -mean / 2, variance / 4]))
         return torch.cat(parts, 1)
 
-    def _logits(self, v: Tensor, some: slice = slice(None)) -> Tensor:
-        r2 = (v.exp() - self.shift).clamp(min=0)
-        return self.intercepts[some] + self.power * v[:, None] - r2[:, None] * self.precisions[some] / 2
+    def _logits(self, r2: Tensor, some: slice = slice(None)) -> Tensor:
+        return self.intercepts[some] - r2[:, None] * self.precisions[some] / 2
 
 
-def _quintic(ends: Tensor, cell: float) -> Tensor:
-    """Coefficients (6, n) on [0, 1] from values and two derivatives (3, n + 1) at the ends of n cells."""
-    (p, q), (dp, dq), (ddp, ddq) = [(row[:-1], row[1:]) for row in (ends[0], ends[1] * cell, ends[2] * cell**2)]
+def _quintic(ends: Tensor, cell: Tensor) -> Tensor:
+    """Coefficients (6, n) on [0, 1] from values and two derivatives (3, n + 1) at the ends of cells (n,) wide."""
+    (p, q), (dp, dq), (ddp, ddq) = [(row[:-1], row[1:]) for row in ends]
+    dp, dq, ddp, ddq = dp * cell, dq * cell, ddp * cell**2, ddq * cell**2
     rise = q - p
     return torch.stack(
         [
@@ -186,12 +168,3 @@ def _quintic(ends: Tensor, cell: float) -> Tensor:
             6 * rise - 3 * dp - 3 * dq - 0.5 * ddp + 0.5 * ddq,
         ]
     )
-
-
-def _horner(coefficients: Tensor, cell: Tensor, t: Tensor) -> Tensor:
-    """The polynomials of each cell at t, from coefficients (degree + 1, rows)."""
-    flat = cell.flatten()
-    value = torch.zeros_like(t)
-    for row in reversed(coefficients.unbind(0)):
-        value = torch.addcmul(row.index_select(0, flat).view_as(t), value, t)
-    return value

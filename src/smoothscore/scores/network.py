@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from smoothscore import networks
 from smoothscore.errors import InputError
 from smoothscore.networks import LinearBypass, Preconditioning, SigmaHead
-from smoothscore.networks.preconditioning import is_noise_conditional
+from smoothscore.networks.calling import inner, is_noise_conditional
 from smoothscore.networks.store import read_description, read_plan, read_weights, rebuild
 from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.covariance import Covariance
@@ -61,7 +61,8 @@ class NetworkScore(Score):
         shape: Sequence[int] | None = None,
         class_: int | None = None,
     ) -> None:
-        shape = getattr(network, "shape", None) if shape is None else shape
+        about = inner(network)
+        shape = getattr(about, "shape", None) if shape is None else shape
         if shape is None:
             raise InputError(f"{type(network).__name__} does not say what images it takes; give shape=(C, H, W).")
         super().__init__(torch.Size(shape))
@@ -69,7 +70,7 @@ class NetworkScore(Score):
         self.preconditioning = networks.preconditioning(preconditioning)
         self.noise_conditional = is_noise_conditional(network)
         self.class_, self.moments = class_, None
-        classes = getattr(network, "classes", 0)
+        classes = getattr(about, "classes", 0)
         if class_ is not None and not 0 <= class_ < classes:
             raise InputError(f"class_ is {class_}, and the network has {classes} classes, counted from 0.")
         label = torch.zeros(1, classes)
@@ -132,7 +133,7 @@ class NetworkScore(Score):
             carried = self.preconditioning.estimate_sigma(self.network, x, **self._labels(x))
             if carried is not None:
                 return carried
-        head = getattr(self.network, "sigma_head", None)
+        head = getattr(inner(self.network), "sigma_head", None)
         if not isinstance(head, SigmaHead):
             raise InputError(
                 f"{type(self.network).__name__} with the form {self.preconditioning.name!r} does not tell the noise "

@@ -34,6 +34,8 @@ class PiecewiseScore(Score):
     """
 
     def __init__(self, regions: Sequence[tuple[float, Score]]) -> None:
+        if not isinstance(regions, Sequence):
+            raise InputError(f"regions is a {type(regions).__name__}; give a list of pairs (sigma_low, score).")
         regions = sorted(regions, key=lambda region: region[0])
         edges = [float(edge) for edge, _ in regions]
         if not all(map(math.isfinite, edges)):
@@ -64,7 +66,7 @@ class PiecewiseScore(Score):
     def _dispatch(self, x: Tensor, sigma: Sigma | None, evaluate: Callable[[Score, Tensor, Tensor], Tensor]) -> Tensor:
         x, level = self.check(x, sigma)
         edges = torch.tensor([edge for edge, _ in self.regions]).to(level)
-        region = torch.bucketize(level, edges, right=True) - 1
+        region = torch.bucketize(level.contiguous(), edges, right=True) - 1
         parts, rows = [], []
         for index, (_, score) in enumerate(self.regions):
             chosen = torch.nonzero(region == index).flatten()

@@ -54,9 +54,14 @@ class Profile(nn.Module, ABC):
     def inverse(self, log_mass: Tensor) -> Tensor:
         """A squared distance at which F is ``log_mass`` or less, close to the smallest."""
 
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """``F(base + offset) - F(base)`` for ``base`` (B, 1) float64, in the dtype of ``offset`` (B, n)."""
-        return (self.log_mass(base + offset) - self.log_mass(base)).to(offset.dtype)
+    def relative(self, base: Tensor, offset: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
+        """``F(base + offset) - F(base)`` times ``cold`` and the precision, in the dtype of ``offset`` (B, n).
+
+        ``base`` and ``cold`` are (B, 1) float64.
+        """
+        r2 = base + offset.double()
+        ratio = (self.log_mass(r2) - self.log_mass(base)) * cold
+        return ratio.to(offset.dtype), self.precision(r2).to(offset.dtype)
 
 
 class ShellKernel(Kernel):
@@ -83,9 +88,9 @@ class ShellKernel(Kernel):
         """F over T."""
         return self.profile.log_mass(r2) * self.inverse_temperature(r2)
 
-    def log_ratio(self, base: Tensor, offset: Tensor) -> Tensor:
-        """The difference of two log weights."""
-        return self.profile.log_ratio(base, offset) * self.inverse_temperature(offset)
+    def relative(self, base: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """By the profile at once."""
+        return self.profile.relative(base, offset, self.inverse_temperature(base))
 
     def precision(self, r2: Tensor) -> Tensor:
         """The precision of the profile; temperature does not change it."""

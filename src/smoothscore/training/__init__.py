@@ -4,7 +4,8 @@ from smoothscore.training.augment import Augmentation
 from smoothscore.training.averages import Averages
 from smoothscore.training.history import History
 from smoothscore.training.law import NoiseLaw, timestep_gap
-from smoothscore.training.objectives import Conditional, Dummy, Gap, Losses, Objective, Target, Unconditional
+from smoothscore.training.objective import Losses, Objective, Target
+from smoothscore.training.objectives import Conditional, Dummy, Gap, Unconditional
 from smoothscore.training.run import Run, train
 from smoothscore.training.setup import make_network, make_objective
 from smoothscore.training.temperature import Temperature

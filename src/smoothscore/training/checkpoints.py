@@ -59,10 +59,11 @@ def save_checkpoint(
         write_text(partial / "state.json", json.dumps({"step": step, **state}))
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-    except OSError as error:
+    except (OSError, InputError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
         raise InputError(
-            f"The checkpoint of step {step} could not be written to {run} ({error.strerror or error}); the last one is "
-            "whole: make room and run the same command again."
+            f"The checkpoint of step {step} could not be written to {run} ({getattr(cause, 'strerror', None) or error})"
+            "; nothing written before is lost: make room and run the same command again."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

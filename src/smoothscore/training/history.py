@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smoothscore.training.objectives import Losses
+from smoothscore.training.objective import Losses
 
 __all__ = ["BINS", "History", "Tally"]
 

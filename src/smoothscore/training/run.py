@@ -2,40 +2,34 @@
 
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy
 import torch
 from torch import Tensor
 
 from smoothscore.config import TrainConfig
-from smoothscore.data import ImageSet, fingerprint
+from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.duplicates import first_of_each
-from smoothscore.networks.store import describe, read_description, write_description
-from smoothscore.report import Result, Section, write_text
+from smoothscore.networks.store import describe, write_description
+from smoothscore.report import Result, Section
 from smoothscore.scores.network import MOMENTS
 from smoothscore.training import run_page
 from smoothscore.training.checkpoints import checkpoints, lock
+from smoothscore.training.description import as_begun, check_same, description_of, read_run, write_run
 from smoothscore.training.history import History
 from smoothscore.training.moments import write_moments
 from smoothscore.training.setup import form_of, make_network, make_objective
 from smoothscore.training.trainer import Trainer
 from smoothscore.training.watch import Watch
-from smoothscore.version import __version__
 
 __all__ = ["Run", "train"]
 
 Images = Tensor | ImageSet
-
-FREE = ("steps", "checkpoint_every", "keep", "watch_every", "watch_samples", "stop_on_memorization", "reasons")
-"""Settings that may change when a run goes on: none of them changes a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +63,7 @@ class Run(Result):
             InputError: there is no run, or no checkpoint yet.
         """
         run = Path(folder)
-        description = _read(run)
+        description = read_run(run)
         found = checkpoints(run)
         if not found:
             raise InputError(f"The run in {run} has no checkpoint yet; let it train.")
@@ -131,7 +125,7 @@ def train(
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
     run = Path(out)
-    before = _read(run) if (run / "run.json").exists() else None
+    before = read_run(run) if (run / "run.json").exists() else None
     if resume and before is None:
         raise InputError(f"There is no run in {run} to go on with; leave resume out to begin one.")
     if config is None:
@@ -146,12 +140,12 @@ def train(
             f"batch_size is {config.batch_size}, and {accelerator.num_processes} processes cannot share that equally; "
             "give a multiple."
         )
-    description = _description(config, chosen, held_out)
+    description = description_of(config, chosen, held_out)
     if before is not None:
-        _check_same(run, config, description, before)
+        check_same(run, config, description, before)
         if before.get("stopped") and _stops(config, before["stopped"]):
             return Run.load(run)
-        config = _as_begun(run, config)
+        config = as_begun(run, config)
     network = make_network(config, chosen)
     objective = make_objective(config, chosen)
     if accelerator.is_main_process:
@@ -161,7 +155,7 @@ def train(
         if accelerator.is_main_process:
             class_ = 0 if config.method == "dummy" else None
             write_description(run / "network.json", describe(network, form_of(config), class_))
-            _write(run, description)
+            write_run(run, description)
             if not (run / MOMENTS).exists():
                 write_moments(run / MOMENTS, chosen)
         looks = config.watch_every and accelerator.is_main_process
@@ -172,53 +166,11 @@ def train(
         trainer.train()
         if trainer.stopped and accelerator.is_main_process:
             looks = [look for look in trainer.history.looks if look["step"] == trainer.step]
-            _write(run, description | {"stopped": {**trainer.stopped, "looks": looks}})
+            write_run(run, description | {"stopped": {**trainer.stopped, "looks": looks}})
         if board is not None:
             board.close()
         accelerator.wait_for_everyone()
     return Run.load(run)
-
-
-def _description(config: TrainConfig, train: Images, held_out: Images | None) -> dict[str, Any]:
-    sets = {"train": train} | ({} if held_out is None else {"held_out": held_out})
-    return {
-        "smoothscore": __version__,
-        "kind": "training run",
-        "config": config.to_dict(),
-        "images": {name: len(images) for name, images in sets.items()},
-        "fingerprints": {name: fingerprint(images) for name, images in sets.items()},
-        "sources": {name: images.source for name, images in sets.items() if isinstance(images, ImageSet)},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "accelerate": version("accelerate"),
-        },
-    }
-
-
-def _check_same(run: Path, config: TrainConfig, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings or other images."""
-    if now["fingerprints"]["train"] != before["fingerprints"]["train"]:
-        raise InputError(
-            f"The run in {run} was begun with {before['images']['train']} other training images (fingerprint "
-            f"{before['fingerprints']['train'][:12]}); give those, or another folder."
-        )
-    old = TrainConfig.from_dict(before["config"])
-    free = {name: getattr(config, name) for name in FREE}
-    other = [
-        item.name for item in fields(config) if getattr(replace(old, **free), item.name) != getattr(config, item.name)
-    ]
-    if other:
-        was = ", ".join(f"{name} was {getattr(old, name)!r}" for name in other)
-        raise InputError(f"The run in {run} was begun with other settings ({was}); give those, or another folder.")
-
-
-def _as_begun(run: Path, config: TrainConfig) -> TrainConfig:
-    """The settings with the preconditioning of the run's network, should this version choose another."""
-    if config.preconditioning is not None or not (run / "network.json").exists():
-        return config
-    return replace(config, preconditioning=read_description(run / "network.json")["preconditioning"]["name"])
 
 
 def _stops(config: TrainConfig, stopped: Mapping[str, Any]) -> bool:
@@ -236,18 +188,6 @@ def _make_folder(run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make the folder {run}: {error.strerror}; choose another with -o.") from None
-
-
-def _read(run: Path) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads((run / "run.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"There is no readable run in {run} ({error}); give the folder of one.") from None
-    return description
-
-
-def _write(run: Path, description: Mapping[str, Any]) -> None:
-    write_text(run / "run.json", json.dumps(description, indent=2) + "\n")
 
 
 def _board(run: Path) -> Any:

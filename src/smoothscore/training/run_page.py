@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothscore.report.figures import Series, curves
-from smoothscore.report.page import Block, Figure, Section, Table, Text
+from smoothscore.report import Block, Figure, Section, Series, Table, Text, curves
 from smoothscore.training.history import BINS
 
 if TYPE_CHECKING:

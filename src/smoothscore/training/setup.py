@@ -13,12 +13,14 @@ from smoothscore.networks import LinearBypass, Preconditioning, build, precondit
 from smoothscore.scores import GaussianScore
 from smoothscore.training.augment import AUGMENT_LABELS, Augmentation
 from smoothscore.training.law import NoiseLaw
-from smoothscore.training.objectives import Conditional, Dummy, Gap, Objective, Unconditional
+from smoothscore.training.objective import Objective
+from smoothscore.training.objectives import Conditional, Dummy, Gap, Unconditional
 from smoothscore.training.temperature import Temperature
 
 __all__ = ["form_of", "make_network", "make_objective"]
 
 NEED_LEVEL = ("edm", "ve", "vp")
+FIXED = ("name", "shape", "noise_conditional")
 BYPASS_RANK = 256
 BYPASS_SHRINKAGE = 0.01  # else the network must undo 1 / sigma in every direction that the Gaussian lacks
 
@@ -53,6 +55,11 @@ def make_network(config: TrainConfig, train: Tensor | ImageSet) -> nn.Module:
             "to 'edm', or leave the bypass out."
         )
     options: dict[str, Any] = dict(config.network_options)
+    for name in FIXED:
+        if name in options:
+            raise InputError(
+                f"network_options has {name!r}, which follows from the images and the method; leave it out."
+            )
     if config.method == "dummy":
         options["classes"] = 2
     if config.augment:

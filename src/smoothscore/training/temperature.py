@@ -26,10 +26,10 @@ from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.mixture import Centers, GaussianKernel
 from smoothscore.neighbors import NeighborGraph
-from smoothscore.networks.preconditioning import Preconditioning
+from smoothscore.networks.form import Preconditioning, spread
 from smoothscore.scores.shells import ContinuousShell, ShellKernel
 from smoothscore.scores.temperature import collapse_level, perplexity_of, perplexity_temperature, temperature_rule
-from smoothscore.training.objectives import Batch, Objective, Target, spread
+from smoothscore.training.objective import Batch, Objective, Target
 
 __all__ = ["Temperature"]
 
@@ -145,11 +145,11 @@ class Temperature(Objective):
         base = sigma**2 * noise.double().square().sum(1, keepdim=True)
         one = torch.ones_like(base[:, 0])
         kernel = GaussianKernel(sigma[:, 0]) if batch.conditional else ShellKernel(self.profile, one)
-        logits = kernel.log_ratio(base, offset)
+        logits, precision = kernel.relative(base, offset)
         wanted = self.perplexity
         heat = self.rule(sigma[:, 0]) if wanted is None else perplexity_temperature(logits, wanted)
         weights = torch.softmax(logits / heat.unsqueeze(1), 1)
-        return weights, sigma**2 * weights * kernel.precision(base + offset), heat
+        return weights, sigma**2 * weights * precision, heat
 
 
 def _squares(centers: Centers, indices: Tensor, graph: NeighborGraph) -> Tensor:

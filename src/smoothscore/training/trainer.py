@@ -26,7 +26,7 @@ from smoothscore.training.averages import Averages, average_name
 from smoothscore.training.checkpoints import checkpoints, prune, restore, save_checkpoint
 from smoothscore.training.draws import Draws, batch_indices, draw
 from smoothscore.training.history import History, Tally
-from smoothscore.training.objectives import Losses, Objective
+from smoothscore.training.objective import Losses, Objective
 from smoothscore.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["LOG_EVERY", "Trainer"]
 
 LOG_EVERY = 50
+NO_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED")
+"""What the libraries below say, each in its own words, when memory runs out."""
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -157,7 +159,7 @@ class Trainer:
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise self._out_of_memory() from error
         except RuntimeError as error:
-            if "memory" in str(error):
+            if any(words in str(error) for words in NO_MEMORY):
                 raise self._out_of_memory() from error
             raise
         self.scaler.unscale_(self.optimizer)
@@ -178,12 +180,14 @@ class Trainer:
         sums = self.accelerator.reduce(self.tally.take(), "sum").cpu()
         self.levels = self.levels.cpu() + sums
         loss = float(sums[:, 1].sum() / sums[:, 0].sum())
-        if not math.isfinite(loss):
+        spoilt = not self.scaler.is_enabled() and not math.isfinite(norm)  # a scaler leaves such steps out
+        if spoilt or not math.isfinite(loss):
             kept = checkpoints(self.run)
             where = f"the checkpoint of step {int(kept[-1].name)} is whole" if kept else "there is no checkpoint yet"
             raise InputError(
-                f"The loss became {loss} in the {LOG_EVERY} steps before step {self.step}; {where}: train with a lower "
-                f"learning_rate than {self.config.learning_rate:g} in a new folder."
+                f"The loss became {loss} and its gradient {float(norm)} in the {LOG_EVERY} steps before step "
+                f"{self.step}; {where}: train with a lower learning_rate than {self.config.learning_rate:g} in a new "
+                "folder."
             )
         row = {"step": self.step, "seconds": self.seconds, "loss": loss, "gradient_norm": float(norm)}
         self.history.steps.append(row)

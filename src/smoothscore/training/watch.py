@@ -26,7 +26,7 @@ from smoothscore.data import ImageSet, to_images
 from smoothscore.encoders import PIXEL
 from smoothscore.memorization import LOOSE, STRICT, CopyTest, Rate, frechet_distance, moments
 from smoothscore.networks import Preconditioning
-from smoothscore.report.figures import image_grid
+from smoothscore.report import image_grid
 from smoothscore.report.result import plain
 from smoothscore.report.write import write_bytes
 from smoothscore.sampling import draw

@@ -1,0 +1,36 @@
+"""How a network is called, whoever made it and whatever it is wrapped in."""
+
+import inspect
+
+from torch import Tensor, nn
+
+__all__ = ["evaluate", "inner", "is_noise_conditional"]
+
+
+def inner(network: nn.Module) -> nn.Module:
+    """The network itself, out of what spreads it over processes or compiles it."""
+    if isinstance(network, nn.parallel.DistributedDataParallel):
+        return inner(network.module)
+    compiled = getattr(network, "_orig_mod", None)
+    return network if compiled is None else inner(compiled)
+
+
+def is_noise_conditional(network: nn.Module) -> bool:
+    """Whether a network takes the noise level: its own word, or two arguments of its ``forward``."""
+    network = inner(network)
+    declared = getattr(network, "noise_conditional", None)
+    if declared is not None:
+        return bool(declared)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = [each for each in inspect.signature(network.forward).parameters.values() if each.kind in kinds]
+    return len(arguments) > 1
+
+
+def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tensor) -> Tensor:
+    """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters."""
+    dtype = next((parameter.dtype for parameter in network.parameters()), x.dtype)
+    inputs = [x.to(dtype)]
+    if is_noise_conditional(network):
+        assert noise is not None
+        inputs.append(noise.to(dtype))
+    return network(*inputs, **labels).to(x.dtype)  # type: ignore[no-any-return]

@@ -1,0 +1,121 @@
+"""Loops over stored rows against sums in float64, and the scores that are made with them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smoothscore.data import ImageSet
+from smoothscore.mixture import Centers, GaussianKernel, compiled_sums, sums
+from smoothscore.mixture.pairs import accumulate, differences
+from smoothscore.mixture.products import Bytes, Rows, gamma, rows_for
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def views() -> dict[str, tuple[Centers, torch.Tensor]]:
+    """9,000 images of 4 x 6 x 5 pixels kept in four ways, and what they are in float64."""
+    pixels = torch.randint(0, 256, (9000, 4, 6, 5), generator=seeded(0), dtype=torch.uint8)
+    images, order = ImageSet.from_array(pixels.numpy()), np.random.default_rng(0).permutation(9000)
+    frozen = pixels.numpy().copy()
+    frozen.flags.writeable = False
+    exact = (pixels.double() / 127.5 - 1).flatten(1)
+    return {
+        "tensor": (Centers(pixels), exact),
+        "shuffled": (Centers(images[order]), exact[torch.from_numpy(order)]),
+        "read only": (Centers(ImageSet.from_array(frozen)), exact),
+        "floats": (Centers(exact.float()), exact.float().double()),
+    }
+
+
+@pytest.fixture(scope="module", params=["tensor", "shuffled", "read only", "floats"])
+def stored(request: pytest.FixtureRequest) -> tuple[Centers, torch.Tensor]:
+    return views()[request.param]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 150),
+    dim=st.integers(1, 600),
+    batch=st.integers(1, 5),
+    double=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_products_and_sums_of_rows(count: int, dim: int, batch: int, double: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = np.float64 if double else np.float32
+    rows, stored = rng.integers(0, 200, count), rng.integers(0, 256, (200, dim), dtype=np.uint8)
+    x, weights = rng.normal(size=(batch, dim)).astype(kind), rng.random((count, batch)).astype(kind)
+    scaled = stored[rows] - 127.5
+    found, pulled = np.empty((count, batch)), np.ones((batch, dim))
+    compiled_sums.products(stored, rows, 127.5, x, found)
+    compiled_sums.total(stored, rows, 127.5, weights, pulled)
+    unit = 1e-14 * dim if double else gamma(compiled_sums.BLOCK)
+    assert (abs(found - scaled @ x.T.astype(float)) <= unit * abs(scaled) @ abs(x.T.astype(float))).all()
+    unit = 1e-14 * count if double else gamma(2 * compiled_sums.GROUP)
+    weighed = weights.T.astype(float)
+    assert (abs(pulled - 1 - weighed @ scaled) <= unit * weighed @ (255 + abs(scaled)) + 1e-12).all()
+
+
+def test_distances_and_sums_of_pairs(stored: tuple[Centers, torch.Tensor]) -> None:
+    centers, exact = stored
+    assert centers.stored is not None
+    query = torch.randint(7, (500,), generator=seeded(1)).sort().values
+    center, factors = torch.randint(9000, (500,), generator=seeded(2)), torch.rand(500, generator=seeded(3)).double()
+    x = torch.randn(7, 120, generator=seeded(4), dtype=torch.float64)
+    x[0] = exact[center[0]]
+    expected = (x[query] - exact[center]).square().sum(1)
+    torch.testing.assert_close(differences(x, centers, query, center), expected, rtol=1e-13, atol=1e-25)
+    expected = torch.zeros(7, 120).double().index_add_(0, query, factors[:, None] * exact[center])
+    found = accumulate(torch.zeros(7, 120).double(), query, center, centers, factors)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 5])
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0, 3.0, 30.0])
+def test_any_number_of_queries(stored: tuple[Centers, torch.Tensor], batch: int, sigma: float) -> None:
+    centers, exact = stored
+    few = batch < 5 and centers.pixels
+    x = exact[:batch] + sigma * torch.randn(batch, 120, generator=seeded(5), dtype=torch.float64)
+    assert isinstance(rows_for(x, centers, torch.float32), Bytes if few else Rows)
+    r2 = torch.stack([(one - exact).square().sum(1) for one in x])
+    expected = torch.softmax(-r2 / (2 * sigma**2), 1) @ exact
+    kernel = GaussianKernel(torch.full((batch,), sigma, dtype=torch.float64))
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        given = x.to(dtype)
+        if dtype is torch.float32:
+            r2 = torch.stack([(one - exact).square().sum(1) for one in given.double()])
+            expected = torch.softmax(-r2 / (2 * sigma**2), 1) @ exact
+        found = sums(given, centers, kernel)
+        error = (found.mean.double() - expected).norm(dim=1) / expected.norm(dim=1)
+        assert (error <= tolerance).all()
+        torch.testing.assert_close(
+            found.log_mass, (-r2 / (2 * sigma**2)).logsumexp(1) - np.log(9000), rtol=1e-6, atol=1e-6
+        )
+
+
+def test_a_prior_of_zero_leaves_its_center_out() -> None:
+    pixels = torch.randint(0, 256, (9000, 120), generator=seeded(6), dtype=torch.uint8)
+    prior = torch.rand(9000, generator=seeded(7)).log()
+    prior[::2] = -torch.inf
+    kept = Centers(pixels[1::2].contiguous(), prior[1::2])
+    kernel = GaussianKernel(torch.full((2,), 20.0, dtype=torch.float64))
+    x = 20 * torch.randn(2, 120, generator=seeded(8))
+    one, other = (sums(x, centers, kernel) for centers in (Centers(pixels, prior), kept))
+    torch.testing.assert_close(one.mean, other.mean, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(one.log_mass, other.log_mass, rtol=1e-9, atol=1e-9)
+
+
+def test_the_number_of_threads_changes_nothing_that_matters() -> None:
+    centers = Centers(torch.randint(0, 256, (9000, 500), generator=seeded(9), dtype=torch.uint8))
+    x = 5 * torch.randn(2, 500, generator=seeded(10))
+    kernel = GaussianKernel(torch.full((2,), 5.0, dtype=torch.float64))
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(sums(x, centers, kernel).mean)
+    torch.set_num_threads(before)
+    assert all(torch.allclose(found[0], other, rtol=1e-6, atol=1e-8) for other in found[1:])
