@@ -107,7 +107,7 @@ class Rows:
 
 
 class Bytes:
-    """The same for few queries, compiled_sums from the stored pixels (:mod:`compiled_sums`); S comes in float64.
+    """The same for few queries, summed from the stored pixels (:mod:`compiled_sums`); S comes in float64.
 
     Its error is that of the products alone, by blocks. Chunks are as large as tensors can be that PyTorch handles in
     one thread: its others, which wait busily for more to do, would be in the way of those of the loops.
