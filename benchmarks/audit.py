@@ -33,7 +33,7 @@ from smoothscore.memorization.protocol import LOOSE, STRICT, VERSION
 from smoothscore.memorization.published import authentic, relative_ratio
 
 ALPHA = 0.05
-TRAINS, DRAWS, FRESH = 10, 20, 627  # training sets, repetitions with each, and fresh images that these draw from
+TRAINS, DRAWS, FRESH = 40, 5, 627  # training sets, repetitions with each, and fresh images that these draw from
 
 
 def points(count: int) -> Tensor:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import smoothscore as ss
+from smoothscore.data import parse_source
 from smoothscore.report import write_text
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -71,6 +72,7 @@ def options() -> argparse.Namespace:
         "--width", type=int, default=None, help="channels of the network, those of the preset if absent"
     )
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--temperature", default="5/sigma")
     parser.add_argument("--neighbors", type=int, default=10)
     parser.add_argument("--space", default="efficientnet-lite0", help="of the feature neighbors")
@@ -99,6 +101,7 @@ def config(method: str, seed: int, zone: tuple[float, float] | None, given: argp
         steps=given.steps,
         batch_size=given.batch_size,
         learning_rate=given.learning_rate,
+        precision=given.precision,
         network=given.network,
         network_options={} if given.width is None else {"width": given.width},
         ema=(given.half_life,),
@@ -134,7 +137,8 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     given = options()
-    images = ss.load_images(given.data, resolution=given.resolution, class_=given.class_)
+    source = parse_source(given.data)[0]
+    images = ss.load_images(**source | {"resolution": given.resolution, "class_": given.class_})
     train, held_out = images.split([given.images, given.held_out or given.images], seed=0)
     zone = ss.diagnose(train, held_out).danger_zone if "gap" in given.methods else None
     print(f"{train!r}\ndanger zone {zone}\n{vars(given)}", flush=True)

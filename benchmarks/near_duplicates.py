@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--data", default="mnist-5k", help="what load_images reads")
     parser.add_argument("--split", help="a split of it")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--encoder", default="pixel", help="where images are near; others than pixel are added to it")
     parser.add_argument("--each", type=int, default=6, help="copies of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "near_duplicates.json")
@@ -64,9 +65,13 @@ def main() -> None:
         for alter, chosen in zip(kinds.values(), sources, strict=True)
         for i in chosen
     ]
-    alarms = near_duplicates(ImageSet.from_array(pixels))
+    spaces = list(dict.fromkeys(("pixel", options.encoder)))
+    alarms = [group for space in spaces for group in near_duplicates(ImageSet.from_array(pixels), encoder=space)]
     planted = ImageSet.from_array(np.concatenate([pixels, copies]))
-    together = [set(group.indices) for group in near_duplicates(planted)] + [set(g) for g in exact_duplicates(planted)]
+    alike = [near_duplicates(planted, encoder=space) for space in spaces]
+    together = [set(group.indices) for groups in alike for group in groups] + [
+        set(g) for g in exact_duplicates(planted)
+    ]
     pairs = {(int(i), len(pixels) + k) for k, i in enumerate(sources.flat)}
     found = {
         name: sum(

@@ -3,9 +3,11 @@
     python benchmarks/training.py                 # 32 x 32, batch 128 and 64 x 64, batch 64
     python benchmarks/training.py --edm ~/edm     # beside EDM's own network and loss, a checkout of NVlabs/edm
 
-The methods take turns, step by step, and the medians are compared, so that a noisy machine disturbs all alike. Memory
-is the largest of the process during the steps of one method, each in a process of its own. Images are noise: their
-content changes no cost. The neighbor graph is made before the clock starts, as it is in a run.
+The methods take turns, step by step, each round begun by another one. A ratio is the median over the rounds of the
+method's time over the ordinary loss's in the same round, so that a noisy machine disturbs all alike; the number after
++- is its standard error, 1.25 deviations over the root of the number of rounds. Memory is the largest of the process
+during the steps of one method, each in a process of its own. Images are noise: their content changes no cost. The
+neighbor graph is made before the clock starts, as it is in a run.
 
 With ``--edm`` both networks have the same hyperparameters; first, with the same weights, their outputs are compared.
 """
@@ -133,20 +135,23 @@ def main() -> None:
     for size in given.sizes:
         steppers = {method: stepper(method, size, given) for method in methods}
         times: dict[str, list[float]] = {method: [] for method in steppers}
-        for _ in range(given.rounds):
-            for method, one in steppers.items():
-                times[method].append(one.step(time.process_time if given.processor_time else time.perf_counter))
-        seconds = {method: statistics.median(values[1:]) for method, values in times.items()}
+        for turn in range(given.rounds):
+            for method in [*methods[turn % len(methods) :], *methods[: turn % len(methods)]]:
+                clock = time.process_time if given.processor_time else time.perf_counter
+                times[method].append(steppers[method].step(clock))
         memory = {method: math.nan if given.time_only else _memory(method, size, given) for method in steppers}
         base = EDM if given.edm else "conditional"
         for method, one in steppers.items():
-            row = {"size": size, "batch": one.batch, "method": method, "seconds": seconds[method]}
-            row |= {"MiB": memory[method], "parameters": sum(value.numel() for value in one.network.parameters())}
-            row |= {"time": row["seconds"] / seconds[base], "memory": row["MiB"] / memory[base]}
+            ratios = [own / other for own, other in zip(times[method][1:], times[base][1:], strict=True)]
+            row = {"size": size, "batch": one.batch, "method": method, "seconds": statistics.median(times[method][1:])}
+            row |= {"time": statistics.median(ratios), "error": 1.25 * statistics.stdev(ratios) / len(ratios) ** 0.5}
+            row |= {"MiB": memory[method], "memory": memory[method] / memory[base]}
+            row |= {"parameters": sum(value.numel() for value in one.network.parameters())}
             rows.append(row)
-            print(
-                "{size:>3} {batch:>4} {method:<22} {seconds:.3f} s {time:.3f} {MiB:.0f} MiB {memory:.3f}".format(**row)
+            line = (
+                "{size:>3} {batch:>4} {method:<22} {seconds:.3f} s {time:.3f} +- {error:.3f} {MiB:.0f} MiB {memory:.3f}"
             )
+            print(line.format(**row))
     setting = {**vars(given), "json": None, "machine": platform.processor(), "threads": torch.get_num_threads()}
     print(setting)
     if given.json:

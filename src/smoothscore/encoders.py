@@ -126,9 +126,20 @@ class _Network(Encoder):
         with progress.task(f"features ({self.name})", total=len(images)) as advance:
             for start in range(0, len(images), BATCH):
                 batch = _values(images[start : start + BATCH])
-                parts.append(self._network(batch).flatten(1).float().cpu())
+                parts.append(self._flat(batch))
                 advance(len(batch))
         return torch.cat(parts).clone()
+
+    def _flat(self, batch: Tensor) -> Tensor:
+        """The features (n, f) of some images (n, C, H, W)."""
+        try:
+            found = self._network(batch)
+        except (RuntimeError, ValueError) as error:
+            shape = tuple(batch.shape[1:])
+            raise InputError(f"The encoder {self.name} fails on images of shape {shape}: {_first(error)}.") from error
+        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(batch):
+            raise InputError(f"The encoder {self.name} does not give one tensor of features (n, ...) for n images.")
+        return found.flatten(1).float().cpu()
 
 
 def encoder(name: str, train: ImageSet | Tensor | None = None) -> Encoder:
@@ -141,6 +152,8 @@ def encoder(name: str, train: ImageSet | Tensor | None = None) -> Encoder:
     Raises:
         InputError: the name is unknown, or a package, weights or a file are missing.
     """
+    if not isinstance(name, str):
+        raise InputError(f"The encoder is {name!r}; give its name, e.g. 'pixel'.")
     kind, _, rest = name.partition(":")
     if name == "pixel":
         return PIXEL
@@ -161,7 +174,17 @@ def encoder(name: str, train: ImageSet | Tensor | None = None) -> Encoder:
 
 
 def _values(images: ImageSet | Tensor) -> Tensor:
-    return images.tensor() if isinstance(images, ImageSet) else images.detach().float().cpu()
+    """Images in [-1, 1], float32."""
+    if isinstance(images, ImageSet):
+        return images.tensor()
+    values = images.detach().float().cpu()
+    return values / 127.5 - 1 if images.dtype == torch.uint8 else values
+
+
+def _first(error: Exception) -> str:
+    """What an error says at its end, where torch has the cause, without the rest."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].partition(". ")[0].rstrip(".")
 
 
 def _package(module: str, install: str) -> ModuleType:
@@ -175,7 +198,7 @@ def _pretrained(name: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"The model of the encoder {name} could not be loaded: {error}.") from error
+        raise InputError(f"The model of the encoder {name} could not be loaded: {_first(error)}.") from error
 
 
 def _frozen(name: str, model: nn.Module, network: Network) -> Encoder:

@@ -90,7 +90,7 @@ def test_one_center_is_the_overlap() -> None:
     np.testing.assert_allclose(curve.lower, curve.upper, atol=0.02)
 
 
-def test_bounds_do_not_depend_on_how_many_neighbors_are_sorted_first() -> None:
+def test_bounds_are_means_of_overlaps() -> None:
     train = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
     held_out = torch.randn(6, 30, generator=torch.Generator().manual_seed(1))
     sigmas = np.array([0.5, 1.0, 1.6, 4.0])

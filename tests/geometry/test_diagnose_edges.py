@@ -10,6 +10,7 @@ import torch
 from smoothscore import verbs, write_images
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
+from smoothscore.schedules import log_uniform
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
@@ -61,12 +62,9 @@ def test_odd_sets(name: str, run, tmp_path: Path) -> None:  # type: ignore[no-un
     else:
         assert words in err
         assert 'class="warning"' in page
+        levels = log_uniform(16, 0.02, 50) if sigmas is None else log_uniform(3, 0.01, 0.1)
         with pytest.warns(DataWarning, match=words):
-            verbs.diagnose("train", None if other is None else "other", sigmas=_levels(sigmas), noises=5)
-
-
-def _levels(text: str | None) -> list[float]:
-    return [0.02, 1.0, 50.0] if text is None else [0.01, 0.03, 0.1]
+            verbs.diagnose("train", None if other is None else "other", sigmas=levels, noises=5)
 
 
 def test_leaked_images_are_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -85,6 +83,32 @@ def test_points_in_the_plane() -> None:
     assert found.page().html()
     with pytest.raises(InputError, match="near duplicates need images"):
         verbs.diagnose(points, noises=5, near=True)
+
+
+def test_a_file_of_points(run) -> None:  # type: ignore[no-untyped-def]
+    points = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32) / 3
+    np.save("train.npy", points[:40])
+    np.save("other.npy", points[40:])
+    for score in ("empirical", "gaussian", "gmm"):
+        options = "?components=2" if score == "gmm" else ""
+        arguments = "diagnose", "train.npy", "--held-out", "other.npy", "--noises", "5", "--json", "d.json"
+        code, out, err = run(*arguments, "--score", f"{score}:train.npy{options}")
+        assert code == 0, err
+        assert "40 (points of 2 values)" in out
+        assert "--network mlp" in out
+    arrays = verbs.diagnose(points[:40], points[40:], noises=5).posterior_weight.mean.tolist()
+    assert json.loads(Path("d.json").read_text())["posterior_weight"]["mean"] == arrays
+    assert "About 11.1% of independent points of 2 values pass for copies" in Path("d.json").read_text()
+    for words, message in (
+        (["diagnose", "train.npy", "--near"], "near duplicates need images"),
+        (["dedup", "train.npy"], "is no set of images"),
+        (["diagnose", "train.npy?class_=1"], "holds points, not images; leave class_ out"),
+        (["diagnose", "train.npy", "--held-out", "digits"], "held-out images have shape"),
+    ):
+        code, _, err = run(*words)
+        assert code == 2
+        assert message in err
+        assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,10 @@ def test_a_plain_run(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_result() -> None:
-    runs = [diagnose(images(20), images(10, 1), sigmas=[0.5, 2.0], noises=5, seed=seed).to_dict() for seed in (3, 3, 4)]
+    runs = [
+        diagnose(images(20), images(10, 1), sigmas=np.geomspace(0.5, 2, 5), noises=5, seed=seed).to_dict()
+        for seed in (3, 3, 4)
+    ]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 
@@ -55,9 +58,9 @@ def test_leaked_images_are_named_and_left_out() -> None:
         names=[*fresh.names, "copy-a.png", "copy-b.png"],
     )
     with pytest.warns(DataWarning, match=r"2 of 22 held-out images are training images \(copy-a.png, copy-b.png\)"):
-        found = diagnose(train, mixed, sigmas=[0.1, 1.0, 3.0], noises=10)
+        found = diagnose(train, mixed, sigmas=np.geomspace(0.1, 3, 10), noises=10)
     assert found.leaked == [20, 21]
-    clean = diagnose(train, fresh, sigmas=[0.1, 1.0, 3.0], noises=10)
+    clean = diagnose(train, fresh, sigmas=np.geomspace(0.1, 3, 10), noises=10)
     assert found.shell_coverage is not None
     assert clean.shell_coverage is not None
     np.testing.assert_array_equal(found.shell_coverage.mean, clean.shell_coverage.mean)
@@ -109,7 +112,7 @@ def test_one_image() -> None:
 
 def test_two_images_and_points() -> None:
     points = torch.tensor([[0.0, 0.0], [1.0, 0.5]])
-    found = diagnose(points, sigmas=[0.01, 0.1, 1.0, 10.0], noises=50)
+    found = diagnose(points, sigmas=np.geomspace(0.01, 10, 19), noises=50)
     assert found.shell_coverage is not None
     assert found.shell_coverage.mean[0] == 0
     assert found.shell_coverage.mean[-1] > 0.95
@@ -133,9 +136,27 @@ def test_range_that_misses_or_cuts_the_zone() -> None:
         diagnose(train, held_out, sigmas=np.geomspace(low * 1.1, 80, 20), noises=10)
 
 
+def test_the_risk_is_unknown_where_the_levels_cannot_tell() -> None:
+    """One curve high at all levels, on either side, or both passing their level between two levels far apart."""
+    train, held_out = images(60), images(40, 1)
+    for levels, words in (
+        ([0.01, 0.1], "may miss the danger zone"),
+        ([30.0, 80.0], "may miss the danger zone"),
+        ([0.01, 0.1, 30.0, 80.0], "between 0.1 and 30"),
+    ):
+        with pytest.warns(DataWarning, match=words):
+            found = diagnose(train, held_out, sigmas=levels, noises=10)
+        assert found.danger_zone is None
+        assert dict(found.summary())["risk of copying"].startswith("unknown: ")
+        assert found.lead().startswith("The risk of copying is unknown: ")
+    assert dict(diagnose(train, held_out, noises=10).summary())["risk of copying"].startswith("high: ")
+
+
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match="resolution="):
+    with pytest.raises(InputError, match=r"held-out images have shape .*resolution="):
         diagnose(images(5), torch.zeros(3, 1, 5, 5))
+    with pytest.raises(InputError, match="the score's images have shape"):
+        diagnose(images(5), images(5, 1), score=EmpiricalScore(torch.zeros(3, 1, 5, 5)))
 
 
 def test_cifar_thousand(cifar_train: Path, cifar_test: Path) -> None:

@@ -12,6 +12,7 @@ from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.geometry import Diagnosis, diagnose
+from smoothscore.geometry.model import by_chance
 from smoothscore.geometry.recommendation import command, in_lines
 from smoothscore.scores import EmpiricalScore
 
@@ -109,3 +110,19 @@ def test_there_is_always_an_answer() -> None:
     assert "held-out" in one.recommend("privacy").reasons["method"]
     points = diagnose(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), noises=20)
     assert points.recommend().network == "mlp"
+
+
+def test_no_run_of_points_is_stopped_by_copies_of_chance() -> None:
+    """In the plane one in nine independent points passes the copy test; in 36 dimensions none does."""
+    generator = torch.Generator().manual_seed(0)
+    train, fresh = torch.rand(4000, 2, generator=generator).double(), torch.rand(4000, 2, generator=generator).double()
+    first, second = torch.cdist(fresh, train).topk(2, largest=False).values.unbind(1)
+    share = float((first < second / 3).double().mean())
+    assert share == pytest.approx(by_chance(2), abs=4 * (by_chance(2) / 4000) ** 0.5)
+    points = diagnose(train[:50], noises=5)
+    for goal in ("quality", "privacy"):
+        config = points.recommend(goal)  # type: ignore[arg-type]
+        assert config.stop_on_memorization is None
+        assert "11.1%" in config.reasons["stop_on_memorization"]
+    many = diagnose(torch.randn(50, 36, generator=generator), noises=5)
+    assert many.recommend().stop_on_memorization == 0.05

@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothscore.data import ImageSet
-from smoothscore.mixture import Centers, GaussianKernel, compiled_sums, sums
+from smoothscore.mixture import Centers, GaussianKernel, compiled_sums, sums, tiles
 from smoothscore.mixture.pairs import accumulate, differences
-from smoothscore.mixture.products import Bytes, Rows, gamma, rows_for
+from smoothscore.mixture.products import rows_for
+from smoothscore.mixture.rows import Rows, gamma
+from smoothscore.mixture.stored import Bytes
+from smoothscore.mixture.weights_loop import weigh
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -60,6 +63,56 @@ def test_products_and_sums_of_rows(count: int, dim: int, batch: int, double: boo
     assert (abs(pulled - 1 - weighed @ scaled) <= unit * weighed @ (255 + abs(scaled)) + 1e-12).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 600),
+    dim=st.integers(1, 1700),
+    batch=st.integers(1, 20),
+    double=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_products_and_sums_in_tiles(count: int, dim: int, batch: int, double: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = np.float64 if double else np.float32
+    rows, stored = rng.integers(0, 200, count), rng.integers(0, 256, (200, dim), dtype=np.uint8)
+    x, less, pulled = (
+        rng.normal(size=(batch, dim)).astype(kind),
+        rng.random(count),
+        tiles.strips(batch, dim, np.dtype(kind)),
+    )
+    scaled, exact = stored[rows] - 127.5, x.T.astype(float)
+    found = np.empty((count, batch), kind)
+    tiles.products(stored, rows, 127.5, tiles.packed(x), less, found)
+    unit = 1e-15 * dim if double else gamma(tiles.BLOCK)
+    rounded = np.finfo(kind).eps * (abs(scaled @ exact) + 1)
+    assert (abs(found - (scaled @ exact - less[:, None])) <= unit * abs(scaled) @ abs(exact) + rounded).all()
+    weights = np.zeros((count, -(-batch // tiles.FOUR) * tiles.FOUR), kind)
+    weights[:, :batch] = rng.random((count, batch))
+    extra = np.zeros(weights.shape[1])
+    tiles.total(stored, rows, 127.5, weights, less, pulled, extra)
+    np.testing.assert_allclose(extra, less @ weights, rtol=1e-12)
+    unit = 1e-15 * count if double else gamma(tiles.GROUP)
+    weighed = weights[:, :batch].T.astype(float)
+    error = abs(tiles.joined(pulled, batch, dim) - weighed @ scaled)
+    assert (error <= unit * weighed @ abs(scaled) + 1e-12).all()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_weights_in_one_loop(batch: int) -> None:
+    rng = np.random.default_rng(batch)
+    s, middle = (rng.normal(scale=300, size=(100, batch))).astype("f4"), rng.normal(size=batch).astype("f4")
+    steep, weights = rng.uniform(0.01, 0.1, batch).astype("f4"), np.empty_like(s)
+    logits = (s - middle) * steep
+    mass, carries = np.zeros(batch), np.empty(100, bool)
+    for room in (logits.max() + 1, logits.max() - 1):
+        number = weigh(s, middle, steep, np.float32(9.5), room, np.float32(-80), weights, mass, carries)
+        assert number == (-1 if room < logits.max() else (logits > 9.5).any(1).sum())
+    expected = np.exp(np.maximum(logits, -80).astype(float))
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    np.testing.assert_allclose(mass, expected.sum(0), rtol=1e-6)
+    assert (carries == (logits > 9.5).any(1)).all()
+
+
 def test_distances_and_sums_of_pairs(stored: tuple[Centers, torch.Tensor]) -> None:
     centers, exact = stored
     assert centers.stored is not None
@@ -74,13 +127,12 @@ def test_distances_and_sums_of_pairs(stored: tuple[Centers, torch.Tensor]) -> No
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 4, 5])
+@pytest.mark.parametrize("batch", [1, 3, 4, 5, 18])
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0, 3.0, 30.0])
 def test_any_number_of_queries(stored: tuple[Centers, torch.Tensor], batch: int, sigma: float) -> None:
     centers, exact = stored
-    few = batch < 5 and centers.pixels
     x = exact[:batch] + sigma * torch.randn(batch, 120, generator=seeded(5), dtype=torch.float64)
-    assert isinstance(rows_for(x, centers, torch.float32), Bytes if few else Rows)
+    assert isinstance(rows_for(x, centers, torch.float32), Bytes if centers.pixels else Rows)
     r2 = torch.stack([(one - exact).square().sum(1) for one in x])
     expected = torch.softmax(-r2 / (2 * sigma**2), 1) @ exact
     kernel = GaussianKernel(torch.full((batch,), sigma, dtype=torch.float64))
@@ -109,13 +161,32 @@ def test_a_prior_of_zero_leaves_its_center_out() -> None:
     torch.testing.assert_close(one.log_mass, other.log_mass, rtol=1e-9, atol=1e-9)
 
 
-def test_the_number_of_threads_changes_nothing_that_matters() -> None:
+@pytest.mark.parametrize("batch", [2, 20])
+def test_the_number_of_threads_changes_nothing_that_matters(batch: int) -> None:
     centers = Centers(torch.randint(0, 256, (9000, 500), generator=seeded(9), dtype=torch.uint8))
-    x = 5 * torch.randn(2, 500, generator=seeded(10))
-    kernel = GaussianKernel(torch.full((2,), 5.0, dtype=torch.float64))
+    x = 5 * torch.randn(batch, 500, generator=seeded(10))
+    kernel = GaussianKernel(torch.full((batch,), 5.0, dtype=torch.float64))
     before, found = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         found.append(sums(x, centers, kernel).mean)
     torch.set_num_threads(before)
-    assert all(torch.allclose(found[0], other, rtol=1e-6, atol=1e-8) for other in found[1:])
+    assert all((found[0] - other).norm() < 1e-6 * other.norm() for other in found[1:])
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 20.0])
+@pytest.mark.parametrize("batch", [2, 20])
+def test_in_inference_mode(batch: int, sigma: float) -> None:
+    """Which each thread has for itself."""
+    x = sigma * torch.randn(batch, 500, generator=seeded(11))
+    kernel = GaussianKernel(torch.full((batch,), sigma, dtype=torch.float64))
+    pixels = torch.randint(0, 256, (9000, 500), generator=seeded(12), dtype=torch.uint8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = sums(x, Centers(pixels), kernel).mean
+        with torch.inference_mode():
+            found = sums(x.clone(), Centers(pixels), kernel).mean
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, expected)

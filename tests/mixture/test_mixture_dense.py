@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from smoothscore.mixture import Centers, GaussianKernel, dense, products, sums
-from smoothscore.mixture.products import multiply
+from smoothscore.mixture import Centers, GaussianKernel, dense, rows, sums
+from smoothscore.mixture.rows import multiply
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
 
@@ -85,7 +85,7 @@ def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: floa
 
     x = (10 * torch.randn(8, DIM, generator=seeded(8))).float()
     clean = error(x, centers, 10.0)
-    monkeypatch.setattr(products, "multiply", spoiled)
+    monkeypatch.setattr(rows, "multiply", spoiled)
     assert sum(used) == 0
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == COUNT, "nothing was spoiled, so nothing was tested"

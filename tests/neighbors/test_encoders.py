@@ -183,6 +183,38 @@ def test_refused_names(digits: ImageSet, name: str, message: str) -> None:
         encoder(name, digits)
 
 
+class Flawed(nn.Module):
+    """What is no encoder of single-channel images."""
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__()
+        self.flaw = flaw
+        self.layer = nn.Conv2d(3, 2, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.flaw == "channels":
+            return self.layer(images)  # type: ignore[no-any-return]
+        return images.sum() if self.flaw == "one number" else images[:1]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "message"),
+    [("channels", "fails on images of shape"), ("one number", "one tensor of features"), ("first", "one tensor of")],
+)
+def test_a_network_that_does_not_fit_is_one_sentence(digits: ImageSet, tmp_path: Path, flaw: str, message: str) -> None:
+    torch.jit.script(Flawed(flaw)).save(tmp_path / "flawed.pt")
+    with pytest.raises(InputError, match=message) as caught:
+        encoder(f"torchscript:{tmp_path / 'flawed.pt'}")(digits)
+    assert "\n" not in str(caught.value)
+
+
+def test_pixels_are_scaled_as_the_images_they_are(digits: ImageSet, script: Path) -> None:
+    pixels = torch.from_numpy(digits.read(0, len(digits)))
+    for name in ("pixel", "pca:3", f"torchscript:{script}"):
+        found = encoder(name, digits)
+        torch.testing.assert_close(found(pixels), found(digits), atol=1e-5, rtol=1e-5)
+
+
 def test_refusals(digits: ImageSet, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="fitted to training images"):
         encoder("pca:3")

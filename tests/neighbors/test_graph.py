@@ -77,12 +77,23 @@ def test_saved_and_loaded_for_the_same_images_only(digits: ImageSet, tmp_path: P
         NeighborGraph.load(path, points + 0.1)
 
 
+def test_pixels_have_the_graph_of_their_images(digits: ImageSet, tmp_path: Path) -> None:
+    pixels, expected = torch.from_numpy(digits.read(0, 503)), NeighborGraph.build(digits, 3)
+    assert torch.equal(NeighborGraph.build(pixels, 3).distances, expected.distances)
+    path = expected.save(tmp_path / "graph.safetensors")
+    for same in (digits, digits.tensor(), digits.tensor(torch.float64), pixels):
+        assert torch.equal(NeighborGraph.load(path, same).indices, expected.indices)
+    assert not expected.belongs(pixels.flip(0))
+    assert not expected.belongs(digits[:502])
+
+
 def test_files_that_are_no_graphs(digits: ImageSet, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     (tmp_path / "text").write_text("no graph")
     save_file({"indices": torch.zeros(2)}, tmp_path / "other")
-    for name in ("missing", "text", "other"):
+    save_file({"indices": torch.zeros(2)}, tmp_path / "part", {"kind": "smoothscore neighbor graph"})
+    for name in ("missing", "text", "other", "part"):
         with pytest.raises(InputError, match="graph"):
             NeighborGraph.load(tmp_path / name, digits)
 

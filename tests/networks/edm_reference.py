@@ -40,6 +40,7 @@ CASES = {
 }
 FORMS = ("EDMPrecond", "VPPrecond", "VEPrecond")
 LEVELS = (0.002, 0.5, 30.0)
+SENSITIVE = (0.002, 2.7736449241638184, 22.536237716674805, 80.0)
 
 
 def fill(network: nn.Module) -> None:

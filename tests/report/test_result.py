@@ -82,6 +82,17 @@ def test_rich_prints_the_summary_and_takes_brackets_as_text() -> None:
         assert part in text
 
 
+class Wordy(Measured):
+    def summary(self) -> Sequence[tuple[str, str]]:
+        return [("a quantity whose name alone fills most of the line of a terminal", "word " * 40)]
+
+
+def test_a_long_name_leaves_its_value_half_of_a_narrow_terminal() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Wordy(np.ones(1)))
+    assert len(console.export_text().splitlines()) <= 1 + 7
+
+
 @dataclass(frozen=True)
 class Pair:
     low: float

@@ -14,6 +14,7 @@ from smoothscore.reproduce.kernel_sample_size import (
     HORIZON,
     Budget,
     Target,
+    _doubt,
     flow_divergence,
     gaussian,
     sphere,
@@ -77,6 +78,12 @@ def test_more_points_come_closer_and_some_smoothing_helps():
     few, many = (flow_divergence(gaussian(2), n, 0.1, 0.0, budget, seed=0).mean() for n in (50, 400))
     smooth = flow_divergence(gaussian(2), 50, 0.1, 0.5, budget, seed=0).mean()
     assert many < smooth < few
+
+
+def test_a_gain_within_its_error_is_said_to_be_doubtful():
+    spread = np.linspace(-1, 1, 9)
+    assert "not told apart from 1: smoothing gains 0.1 +- 0.2 nats" in _doubt(0.1 + spread)
+    assert _doubt(0.1 + spread / 100) == ""
 
 
 @pytest.mark.slow

@@ -91,6 +91,8 @@ def test_learning_dynamics_need_a_run_with_checkpoints(run, digits, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="two checkpoints"):
         reproduce("learning-dynamics", "quick", data=digits, score=str(tmp_path))
+    with pytest.raises(InputError, match="give the images that the score belongs to"):
+        reproduce("learning-dynamics", "quick", data=torch.zeros(8, 1, 5, 5), score=str(run))
 
 
 def test_a_network_is_examined_beside_the_empirical_optimum(run, digits):

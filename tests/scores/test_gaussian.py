@@ -127,6 +127,11 @@ def test_the_variance_preserving_flow_solves_the_ode():
     path = solve_ivp(slope, (1.5, 0.1), x[0].numpy(), rtol=1e-11, atol=1e-12, method="DOP853")
     solved = score.solve(x[:1], math.sin(1.5), math.sin(0.1), math.cos(1.5), math.cos(0.1))
     np.testing.assert_allclose(solved[0], path.y[:, -1], rtol=1e-8, atol=1e-9)
+    angles = torch.tensor([1.5, 0.1], dtype=torch.float64)
+    shown = score.denoiser_trajectory(x[:1], math.sin(1.5), angles.sin(), math.cos(1.5), angles.cos())
+    for frame, state, angle in zip(shown, (x[:1], torch.from_numpy(path.y[:, -1:].T)), (1.5, 0.1), strict=True):
+        clean = score.denoise(state / math.cos(angle), math.tan(angle))
+        torch.testing.assert_close(frame, clean, rtol=1e-7, atol=1e-8)
 
 
 def test_solving_there_and_back_returns_and_zero_noise_lands_on_the_manifold():

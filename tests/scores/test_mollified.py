@@ -12,6 +12,7 @@ from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.gaussian import GaussianScore
 from smoothscore.scores.gaussian_mixture import GaussianMixtureScore
 from smoothscore.scores.mollified import MollifiedScore
+from smoothscore.scores.unified import UnifiedScore
 
 
 def draw(*shape, seed=0):
@@ -164,6 +165,22 @@ def test_bandwidth_may_follow_the_noise():
     for i, level in enumerate(levels.tolist()):
         fixed = MollifiedScore(EmpiricalScore(centers), 0.5 * level)
         torch.testing.assert_close(score.denoise(x, levels)[i], fixed.denoise(x, level)[i])
+
+
+def test_a_score_without_noise_levels_is_averaged_without_them():
+    centers, x = draw(9, 3), draw(4, 3, seed=2)
+    inner = UnifiedScore(centers, [0.3, 1.0, 4.0])
+    score = MollifiedScore(inner, 0.4, samples=16)
+    expected = torch.stack([inner.score(x + 0.4 * shift) for shift in score.shifts]).mean(0)
+    assert not score.noise_conditional
+    torch.testing.assert_close(score.score(x), expected)
+    torch.testing.assert_close(score.score(x, 0.7), expected)
+    torch.testing.assert_close(score.jacobian(x).trace(), score.jacobian(x, 0.7).trace())
+    moved = x.clone().requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(score.log_density(moved).sum(), moved)[0], expected)
+    assert MollifiedScore(inner, lambda sigma: sigma).noise_conditional
+    with pytest.raises(InputError, match="needs sigma"):
+        MollifiedScore(inner, 0.4, approximation="larger-time").score(x)
 
 
 def test_digits_smoothed_stay_finite_and_away_from_single_images():

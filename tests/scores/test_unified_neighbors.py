@@ -4,6 +4,8 @@ import pytest
 import torch
 from direct_sums import direct, draw, near
 
+from smoothscore.data import load_images
+from smoothscore.errors import InputError
 from smoothscore.neighbors import NeighborGraph
 from smoothscore.schedules import log_uniform
 from smoothscore.scores.unified import UnifiedScore
@@ -41,6 +43,30 @@ def test_neighbors_are_those_of_the_nearest_center_from_a_number_or_a_graph():
         score = UnifiedScore(centers, log_uniform(20, 0.05, 20), 40.0, neighbors)
         torch.testing.assert_close(score.weights(x), expected, rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(score.weights(x), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_a_graph_of_other_images_is_refused():
+    centers = draw(30, 6)
+    with pytest.raises(InputError, match="of other images"):
+        UnifiedScore(centers, [1.0], neighbors=NeighborGraph.build(centers + 1, 4))
+
+
+def test_a_graph_of_an_image_set_is_one_of_its_tensor_and_pixels():
+    images = load_images("digits", limit=40, seed=0)
+    graph = NeighborGraph.build(images, 4)
+    pixels = torch.from_numpy(images.read(0, 40))
+    expected = UnifiedScore(images, [0.5, 5.0], 40.0, graph).score(images.tensor())
+    for same in (images.tensor(), images.tensor(torch.float64), pixels):
+        found = UnifiedScore(same, [0.5, 5.0], 40.0, graph).score(images.tensor())
+        torch.testing.assert_close(found, expected)
+
+
+def test_pixels_have_neighbors_and_a_collapse():
+    images = load_images("digits", limit=40, seed=0)
+    pixels, x = torch.from_numpy(images.read(0, 40)), images.tensor() + 0.3
+    for options in ({"neighbors": 5}, {"temperature": "collapse"}):
+        expected = UnifiedScore(images, [0.05, 0.5, 5.0], **options).score(x)
+        torch.testing.assert_close(UnifiedScore(pixels, [0.05, 0.5, 5.0], **options).score(x), expected)
 
 
 def test_radius_leaves_out_far_neighbors():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from direct_sums import direct, draw, near
@@ -45,10 +46,23 @@ def test_rules_set_one_temperature_a_query(rule, value):
 
 
 def test_a_vector_follows_the_order_of_the_levels():
-    centers, x = draw(8, 30), near(draw(8, 30), 8, 1.0)
+    centers = draw(8, 30)
+    x = torch.cat([near(centers, 4, 0.5), near(centers, 4, 1.0), near(centers, 4, 5.0)])
     up = UnifiedScore(centers, [0.5, 1.0, 5.0], torch.tensor([9.0, 4.0, 2.0]))
     down = UnifiedScore(centers, [5.0, 1.0, 0.5], torch.tensor([2.0, 4.0, 9.0]))
-    torch.testing.assert_close(up.score(x), down.score(x))
+    listed = UnifiedScore(centers, [5.0, 1.0, 0.5], [2.0, 4.0, 9.0])
+    array = UnifiedScore(centers, [5.0, 1.0, 0.5], np.array([2.0, 4.0, 9.0]))
+    assert len(up.temperature_at(x).unique()) > 1
+    for other in (down, listed, array):
+        torch.testing.assert_close(up.score(x), other.score(x))
+        torch.testing.assert_close(up.temperature_at(x), other.temperature_at(x))
+
+
+@pytest.mark.parametrize("number", [7, np.float32(7), np.int64(7), torch.tensor(7.0)])
+def test_any_single_number_is_a_constant_temperature(number):
+    centers, x = draw(8, 30), near(draw(8, 30), 8, 1.0)
+    score, expected = (UnifiedScore(centers, [0.5, 1.0, 5.0], heat) for heat in (number, 7.0))
+    torch.testing.assert_close(score.log_density(x), expected.log_density(x))
 
 
 def test_collapse_is_where_the_own_center_may_not_be_the_nearest():

@@ -10,6 +10,7 @@ from smoothscore.neighbors import Search
 
 POINTS = torch.tensor([[0.0, 0.1], [0.5, -0.2], [-0.3, 0.4]])
 SCORE = ss.EmpiricalScore(POINTS)
+GAUSSIAN = ss.GaussianScore(torch.zeros(2), torch.eye(2))
 
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "centers": (lambda: ss.EmpiricalScore(POINTS.tolist()), "The centers are a list"),  # type: ignore[arg-type]
@@ -43,6 +44,33 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "graph's k": (lambda: ss.NeighborGraph.build(POINTS, 1.0), "k is 1.0"),  # type: ignore[arg-type]
     "graph's space": (lambda: ss.NeighborGraph.build(POINTS, 1, space=2), "space is 2"),  # type: ignore[arg-type]
     "searched": (lambda: Search([[0.0]]), "centers are a list"),  # type: ignore[arg-type]
+    "no queries": (lambda: SCORE.score(POINTS[:0], 0.1), "holds no images"),
+    "half precision": (lambda: SCORE.weights(POINTS.half(), 0.1), "need float32 or float64"),
+    "half precision smoothed": (lambda: ss.MollifiedScore(SCORE, 0.1).score(POINTS.bfloat16(), 0.1), "need float32"),
+    "points of a jacobian": (lambda: GAUSSIAN.jacobian(POINTS.numpy(), 1.0), "x is a ndarray"),  # type: ignore[arg-type]
+    "points of any jacobian": (lambda: ss.MollifiedScore(GAUSSIAN, 0.1).jacobian(POINTS), "needs sigma"),
+    "vectors": (lambda: GAUSSIAN.jacobian(POINTS, 1.0).matvec(POINTS[:2]), "The vectors have shape"),
+    "vectors of any jacobian": (
+        lambda: ss.MollifiedScore(GAUSSIAN, 0.1).jacobian(POINTS, 1.0).matvec(POINTS[:2]),
+        "The vectors have shape",
+    ),
+    "level weights": (lambda: ss.UnifiedScore(POINTS, [1.0], level_weights="flat"), "level_weights is 'flat'"),  # type: ignore[arg-type]
+    "end of a path": (lambda: GAUSSIAN.solve(POINTS, 1.0, "zero"), "sigma_to must be"),  # type: ignore[arg-type]
+    "endless path": (lambda: GAUSSIAN.solve(POINTS, 1.0, float("inf")), "sigma_to must be 0 or more and finite"),
+    "frames": (lambda: GAUSSIAN.denoiser_trajectory(POINTS, 1.0, 0.5), "sigmas has shape"),  # type: ignore[arg-type]
+    "scales": (
+        lambda: GAUSSIAN.denoiser_trajectory(POINTS, 1.0, torch.ones(2), alphas=torch.ones(3)),
+        "alphas has shape",
+    ),
+    "shrinkage": (lambda: ss.GaussianScore.fit(POINTS, shrinkage="some"), "shrinkage is 'some'"),  # type: ignore[arg-type]
+    "seed of clusters": (lambda: ss.GaussianMixtureScore.fit(POINTS, 2, seed=-1), "seed is -1"),
+    "seed of shifts": (lambda: ss.MollifiedScore(SCORE, 0.1, seed=1.5), "seed is 1.5"),  # type: ignore[arg-type]
+    "a region": (lambda: ss.PiecewiseScore([0, SCORE]), "A region is no pair"),  # type: ignore[list-item]
+    "a region's score": (lambda: ss.PiecewiseScore([(0, "empirical")]), "region is a str"),  # type: ignore[list-item]
+    "a region's edge": (lambda: ss.PiecewiseScore([(0, SCORE), ("high", SCORE)]), "A region is no"),  # type: ignore[list-item]
+    "encoder": (lambda: ss.encoders.encoder(None), "The encoder is None"),  # type: ignore[arg-type]
+    "graph of numbers": (lambda: ss.NeighborGraph.build(torch.zeros(5), 1), "have shape"),
+    "graph of integers": (lambda: ss.NeighborGraph.build(torch.zeros(5, 2).long(), 1), "dtype torch.int64"),
     "asked for": (lambda: Search(POINTS)(POINTS, "all"), "k is 'all'"),  # type: ignore[arg-type]
 }
 

@@ -45,6 +45,23 @@ def test_looks_do_not_change_the_weights(digits, tmp_path):
     assert torch.equal(scores[0].denoise(x, 1.0), scores[1].denoise(x, 1.0))
 
 
+def test_held_out_images_that_are_trained_on_are_left_out(digits, tmp_path):
+    mixed = ss.load_images("digits", limit=80)  # the halves of which the training set is one
+    settings = ss.TrainConfig(steps=1, watch_every=1, **SETTINGS)
+    with pytest.warns(ss.DataWarning, match="40 of 80 held-out images are training images"):
+        run = ss.train(digits[0], settings, tmp_path / "mixed", mixed)
+    clean = ss.train(digits[0], settings, tmp_path / "clean", digits[1])
+    known = run.history.looks[0]["held_out"]
+    assert known["n"] == 40
+    assert known == clean.history.looks[0]["held_out"]
+
+
+def test_held_out_images_of_another_shape_are_refused(digits, tmp_path):
+    with pytest.raises(ss.InputError, match=r"held-out images have shape \(1, 7, 8\)"):
+        ss.train(digits[0], ss.TrainConfig(steps=1, **SETTINGS), tmp_path / "run", digits[1].tensor()[:, :, 1:])
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_copies_stops_and_keeps_the_checkpoint_before(digits, tmp_path, monkeypatch):
     def draws(score, n, *rest, **more):
         step = len(calls)

@@ -80,6 +80,17 @@ def test_other_images_and_other_settings_are_refused(images, tmp_path):
     assert longer.step == 6
 
 
+def test_other_held_out_images_are_refused_and_none_are_not(images, tmp_path):
+    """Not either after the run went on without any."""
+    others = ss.load_images("digits", limit=60, seed=5)
+    ss.train(images, config(steps=2), tmp_path / "run")
+    ss.train(images, config(steps=3), tmp_path / "run", held_out=others[:20])
+    ss.train(images, config(steps=4), tmp_path / "run")
+    with pytest.raises(ss.InputError, match="begun with 20 other held-out images"):
+        ss.train(images, config(), tmp_path / "run", held_out=others[20:])
+    assert ss.train(images, config(), tmp_path / "run", held_out=others[:20]).step == 6
+
+
 def test_a_run_goes_on_in_the_form_it_was_begun_with(images, tmp_path):
     """Where the configuration leaves the form to the library, a later choice of the library's does not change a run."""
     path = tmp_path / "run" / "network.json"
@@ -159,13 +170,24 @@ def test_a_full_disk_loses_nothing(images, tmp_path, monkeypatch):
     assert ss.train(images, config(), tmp_path / "run").step == 6
 
 
-def test_memory_that_runs_out_is_said(images, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("no words"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_said(images, tmp_path, monkeypatch, error):
     def greedy(*arguments):
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory")
+        raise error
 
     monkeypatch.setattr(Objective, "losses", greedy)
     with pytest.raises(ss.InputError, match="batch_size 8"):
         ss.train(images, config(), tmp_path / "run")
+
+
+def test_other_errors_pass(images, tmp_path, monkeypatch):
 
     def other(*arguments):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -225,6 +247,8 @@ def test_every_method_trains_to_a_score(images, tmp_path, settings):
         ({"network": "huge"}, "no network 'huge'"),
         ({"network_options": {"wdth": 3}}, "wdth"),
         ({"network_options": {"width": 3}}, "width of a U-Net is 3"),
+        ({"network_options": {"width": 5}}, "width of a U-Net is 5; .* even"),
+        ({"method": "temperature", "neighbors": 9, "within_class": True}, "neighbors is 9; with . images of class"),
         ({"network": "mlp", "flips": True, "network_options": {"width": 7}}, "even width"),
         ({"method": "temperature", "temperature": "5/s"}, "not a rule"),
         ({"network_options": {"shape": (1, 8, 8)}}, "network_options has 'shape'"),

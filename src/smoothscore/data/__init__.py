@@ -1,7 +1,7 @@
 """Images in and out: reading, caching, views, writing."""
 
 from smoothscore.data.imageset import ImageSet, fingerprint, to_images
-from smoothscore.data.load import as_given, as_images, load_images
+from smoothscore.data.load import as_given, as_images, load_given, load_images
 from smoothscore.data.query import parse_source
 from smoothscore.data.write import write_images
 
@@ -10,6 +10,7 @@ __all__ = [
     "as_given",
     "as_images",
     "fingerprint",
+    "load_given",
     "load_images",
     "parse_source",
     "to_images",

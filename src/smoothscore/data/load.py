@@ -13,10 +13,13 @@ from torch import Tensor
 from smoothscore.data.cache import cached
 from smoothscore.data.imageset import ImageSet, to_images
 from smoothscore.data.locate import locate
+from smoothscore.data.points import load_points
 from smoothscore.data.query import parse_source
 from smoothscore.errors import DataWarning, InputError
 
-__all__ = ["as_given", "as_images", "load_images"]
+__all__ = ["as_given", "as_images", "load_given", "load_images"]
+
+FEW = 10  # images that may all be bright
 
 
 def load_images(
@@ -82,23 +85,33 @@ def load_images(
     return images
 
 
+def load_given(source: str | Path, **options: Any) -> ImageSet | Tensor:
+    """What :func:`load_images` gives, or of an ``.npy`` file of floating-point values (N, d) these points."""
+    points = load_points(source, **options)
+    return load_images(source, **options) if points is None else points
+
+
 def as_given(source: str | Path | ImageSet | Tensor | NDArray[Any]) -> ImageSet | Tensor:
     """Images in any form, floating-point values left unrounded.
 
-    A path, or a text like ``"mnist-5k?limit=1000&seed=1"``, is loaded by :func:`load_images`; a uint8 tensor or array
+    A path, or a text like ``"mnist-5k?limit=1000&seed=1"``, is loaded by :func:`load_given`; a uint8 tensor or array
     (N, C, H, W) becomes an image set; floating-point values in [-1, 1] become a tensor, or stay one.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or floating-point images in [0, 255].
+        DataWarning: ten or more floating-point images without a negative value, as in [0, 1].
     """
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
-        return torch.tensor(source)
-    if isinstance(source, ImageSet) or (isinstance(source, Tensor) and source.is_floating_point()):
+        source = torch.tensor(source)
+    if isinstance(source, ImageSet):
+        return source
+    if isinstance(source, Tensor) and source.is_floating_point():
+        _judge_range(source)
         return source
     if isinstance(source, Tensor | np.ndarray):
         return ImageSet.from_array(source, source="tensor" if isinstance(source, Tensor) else "array")
     if isinstance(source, str | Path):
-        return load_images(**parse_source(source)[0]) if isinstance(source, str) else load_images(source)
+        return load_given(**parse_source(source)[0]) if isinstance(source, str) else load_given(source)
     raise InputError(f"A {type(source).__name__} is no set of images; give a path, an ImageSet, a tensor or an array.")
 
 
@@ -106,6 +119,25 @@ def as_images(source: str | Path | ImageSet | Tensor | NDArray[Any]) -> ImageSet
     """The same as an image set: floating-point values are rounded to 8 bits by :func:`to_images`."""
     given = as_given(source)
     return given if isinstance(given, ImageSet) else to_images(given)
+
+
+def _judge_range(values: Tensor) -> None:
+    """Images are in [-1, 1]; points (N, d) are what they are."""
+    if values.ndim != 4 or values.numel() == 0:
+        return
+    low, high = (float(end) for end in values.detach().aminmax())
+    if low >= 0 and high > 127.5:
+        raise InputError(
+            f"The images' values lie between {low:g} and {high:g} where [-1, 1] is meant; give them as uint8, or give "
+            "x / 127.5 - 1."
+        )
+    if low >= 0 and 0.5 < high <= 1 and len(values) >= FEW:
+        warnings.warn(
+            f"The images' values lie between {low:g} and {high:g} and are read as [-1, 1], so none is darker than a "
+            "medium gray; if they are in [0, 1], give 2 x - 1.",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def _judge_skipped(images: ImageSet, max_bad: float) -> None:

@@ -115,8 +115,7 @@ def coverage(
             threshold = min(float(radii.min() - shell.outer**2) / 2, 0.0)
             critical = pairs.critical(threshold).numpy()
             distances = pairs.squares.sqrt().numpy()
-            few = min(8, len(centers)) - 1
-            near = np.sort(np.partition(distances, few, axis=1)[:, : few + 1], axis=1)
+            closest = distances.min(1)
             counts = np.array([np.count_nonzero(critical < sigma) for sigma in levels])
             many = COST * counts >= critical.size
             nearest = dict(zip(np.flatnonzero(many), largest_logits(pairs, levels[many]), strict=True))
@@ -128,7 +127,7 @@ def coverage(
                     matters = np.divmod(np.flatnonzero(critical < sigma), len(centers))
                     found = _covered_one_by_one(pairs, sigma, radii, shell, *map(torch.from_numpy, matters))
                     covered[level, rows] = found
-                low, high = _bounds(near, distances, sigma, shell)
+                low, high = _bounds(distances, closest, sigma, shell)
                 lower[level] += low / len(chosen)
                 upper[level] += high / len(chosen)
                 advance(len(index))
@@ -151,23 +150,15 @@ def shell_coverage(
     return coverage(train, held_out, sigmas, seed, noises, images, t).curve()
 
 
-def _bounds(near: Array, distances: Array, sigma: float, shell: Shell) -> tuple[float, float]:
-    """Sums over points of the overlap with the nearest center, and of the overlaps with all, each at most 1.
+def _bounds(distances: Array, nearest: Array, sigma: float, shell: Shell) -> tuple[float, float]:
+    """Sums over points of the overlap with the nearest center, and of the overlaps with all, each at most 1."""
+    from smoothscore.geometry.loops import add_overlaps
 
-    ``near`` (I, few) are the smallest of the ``distances`` (I, M), ascending.
-    """
     both, other = OverlapTable.of(shell, own_shell=True), OverlapTable.of(shell, own_shell=False)
-    total, end = np.zeros(len(near)), other.end * sigma
-    rows = reached = np.flatnonzero(near[:, 0] < end)
-    for some in (near[:, :2], near):  # two near centers mostly say that the sum is above 1
-        total[rows] = np.minimum(other(some[rows] / sigma).sum(1), 1)
-        rows = rows[total[rows] < 1]
-    rows = rows[near[rows, -1] < end]
-    separations = distances[rows] / sigma
-    places, columns = np.nonzero(separations < other.end)
-    sums = np.bincount(places, other(separations[places, columns]), minlength=len(rows))
-    total[rows] = np.minimum(sums, 1)
-    return float(both(near[reached, 0] / sigma).sum()), float(total.sum())
+    rows = np.flatnonzero(nearest < other.end * sigma)
+    total = np.zeros(len(rows))
+    add_overlaps(distances, rows, sigma, other.end, other.spline.c, total)
+    return float(both(nearest[rows] / sigma).sum()), float(total.sum())
 
 
 def _covered_by_nearest(pairs: NoisedPairs, sigma: float, radii: Tensor, shell: Shell, largest: Tensor) -> Array:

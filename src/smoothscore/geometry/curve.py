@@ -11,6 +11,7 @@ wanted. The three components are estimated by the usual mean squares of a two-wa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,21 +97,26 @@ class Replicates:
 
     def curve(self) -> Curve:
         """Means over images and noises with their standard errors."""
-        return Curve(self.sigmas, self.values.mean((1, 2)), np.sqrt(self._variance()))
+        return self._curve
 
     def bootstrap(self, draws: int, rng: np.random.Generator) -> Array:
         """(draws, L) means of bootstrap draws of images and of noises.
 
         Both margins are resampled and added, which leaves out what images and noises do only together.
         """
-        _, images, noises = self.values.shape
-        by_image, by_noise = self.values.mean(2), self.values.mean(1)
-        rows, columns = (_resampled(count, draws, rng) for count in (images, noises))
+        by_image, by_noise = self._margins
+        rows, columns = (_resampled(part.shape[1], draws, rng) for part in (by_image, by_noise))
         return np.asarray(rows @ by_image.T + columns @ by_noise.T - by_image.mean(1))
 
-    def _variance(self) -> Array:
+    @cached_property
+    def _margins(self) -> tuple[Array, Array]:
+        """(L, I) means over noises and (L, K) means over images."""
+        return self.values.mean(2), self.values.mean(1)
+
+    @cached_property
+    def _curve(self) -> Curve:
         _, images, noises = self.values.shape
-        by_image, by_noise = self.values.mean(2), self.values.mean(1)
+        by_image, by_noise = self._margins
         mean = by_image.mean(1)
         row_squares = noises * ((by_image - mean[:, None]) ** 2).sum(1)
         column_squares = images * ((by_noise - mean[:, None]) ** 2).sum(1)
@@ -120,7 +126,7 @@ class Replicates:
         row = np.maximum(row_squares - error, 0) / (noises * images)
         column = np.maximum(column_squares - error, 0) / (images * noises)
         unseen = 1.0 if self.population is None else 1 - images / self.population
-        return np.asarray(row * unseen + column + error / (images * noises))
+        return Curve(self.sigmas, mean, np.sqrt(row * unseen + column + error / (images * noises)))
 
 
 def _resampled(count: int, draws: int, rng: np.random.Generator) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from smoothscore import schedules
 from smoothscore.geometry.curve import Array, Curve, Replicates
 
-__all__ = ["DangerZone", "balance", "danger_zone", "may_be_missed", "zone_with_interval"]
+__all__ = ["DangerZone", "balance", "danger_zone", "doubt", "zone_with_interval"]
 
 Interval = tuple[float, float]
 
@@ -97,10 +97,34 @@ def _zones(levels: Array, *curves: Array) -> Array:
     return best
 
 
-def may_be_missed(weight: Curve, coverage: Curve, weight_level: float, coverage_level: float) -> bool:
-    """Whether a zone may lie beyond the levels of the curves: one is high at all of them and the other is not yet."""
-    always_new = (coverage.mean >= coverage_level).all() and np.ptp(weight.mean) > 0.01  # equal images: never a zone
-    return bool((weight.mean >= weight_level).all() or always_new)
+def doubt(
+    weight: Curve,
+    coverage: Curve,
+    weight_level: float,
+    coverage_level: float,
+    distinct: float = 1.0,
+    apart: float = 1.5,
+) -> str | None:
+    """Why there may be a zone where none was found, in a sentence; ``None`` where there is no reason to think so.
+
+    Args:
+        weight, coverage: over the same levels.
+        weight_level, coverage_level: least values of the zone.
+        distinct: distinct images as a share of all, the posterior weight without noise.
+        apart: factor between neighboring levels above which a zone between them is neither seen nor excluded.
+    """
+    order = np.argsort(weight.sigmas)
+    levels = weight.sigmas[order]
+    heavy, covered = weight.mean[order] >= weight_level, coverage.mean[order] >= coverage_level
+    if heavy.all() or (covered.all() and distinct >= weight_level):
+        return "The noise levels given may miss the danger zone: one curve is high at all of them; widen sigmas."
+    turn = heavy[:-1] & ~covered[:-1] & ~heavy[1:] & covered[1:] & (levels[1:] > apart * levels[:-1])
+    for low, high in zip(levels[:-1][turn], levels[1:][turn], strict=True):
+        return (
+            f"The noise levels given are too far apart to tell whether there is a danger zone between {low:.3g} "
+            f"and {high:.3g}; give some there."
+        )
+    return None
 
 
 def balance(weight: Curve, coverage: Curve) -> float | None:

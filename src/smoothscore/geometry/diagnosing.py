@@ -9,13 +9,14 @@ from smoothscore.data import ImageSet, fingerprint
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.geometry.coverage import coverage
 from smoothscore.geometry.curve import Curve, Levels, as_levels
-from smoothscore.geometry.danger import DangerZone, may_be_missed, zone_with_interval
+from smoothscore.geometry.danger import doubt, zone_with_interval
 from smoothscore.geometry.diagnosis import Diagnosis
-from smoothscore.geometry.duplicates import exact_duplicates, shared_images
+from smoothscore.geometry.duplicates import distinct_share, exact_duplicates, shared_images
 from smoothscore.geometry.far_field import FarField, far_field, noised
 from smoothscore.geometry.forecast import forecast
-from smoothscore.geometry.model import examine
+from smoothscore.geometry.model import by_chance, examine
 from smoothscore.geometry.near_duplicates import near_duplicates
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.geometry.posterior import concentration, weight_thresholds
 from smoothscore.geometry.sampling_noise import SamplingNoise, sampling_noise
 from smoothscore.geometry.sensitivity import Sensitivity, sensitivity
@@ -79,6 +80,7 @@ def diagnose(
     levels = as_levels(karras(40) if sigmas is None else sigmas)
     if score is not None and held_out is None:
         raise InputError("examining a score needs images it was not trained on; pass held_out=.")
+    _check_shapes(train, held_out, score)
     for name, level in (("weight_level", weight_level), ("coverage_level", coverage_level)):
         if not 0 < level < 1:
             raise InputError(f"{name} is {level}; give a level between 0 and 1.")
@@ -99,7 +101,10 @@ def diagnose(
     zone = None
     if covered:
         zone = zone_with_interval(found.largest, covered.covered, weight_level, coverage_level, seed=seed)
-        alerts += _range(weight, covered.curve(), zone, weight_level, coverage_level)
+        if zone and (zone.low <= weight.sigmas.min() or zone.high >= weight.sigmas.max()):
+            alerts.append("The danger zone reaches the end of the noise levels given; widen sigmas to see all of it.")
+        unsure = doubt(weight, covered.curve(), weight_level, coverage_level, distinct_share(duplicates, len(train)))
+        alerts += [unsure] if unsure and not zone else []
     predicted = None
     if sizes and zone:
         ends = (zone.low, zone.high)
@@ -125,7 +130,7 @@ def diagnose(
         near=alike,
         leaked=leaked,
         alerts=alerts,
-        notes=_notes(train, held_out, len(found.images), bool(covered), sizes and predicted is None),
+        notes=_notes(train, held_out, score, len(found.images), bool(covered), sizes and predicted is None),
         options={
             "data": data,
             "training images": len(train),
@@ -142,6 +147,19 @@ def diagnose(
         },
         pictures=train,
     )
+
+
+def _check_shapes(train: Tensor | ImageSet, held_out: Tensor | ImageSet | None, score: Score | None) -> None:
+    shapes = {
+        "held-out images": None if held_out is None else shape_of(held_out),
+        "the score's images": None if score is None else score.shape,
+    }
+    for name, shape in shapes.items():
+        if shape is not None and shape != shape_of(train):
+            raise InputError(
+                f"{name} have shape {tuple(shape)}, the training images {tuple(shape_of(train))}; give those of one "
+                "shape (resolution= loads images in another)."
+            )
 
 
 def _without(held_out: Tensor | ImageSet, leaked: list[int], alerts: list[str]) -> Tensor | ImageSet | None:
@@ -163,21 +181,18 @@ def _repeated(duplicates: list[list[int]]) -> str:
     )
 
 
-def _range(
-    weight: Curve, coverage: Curve, zone: DangerZone | None, weight_level: float, coverage_level: float
-) -> list[str]:
-    """Whether the noise levels show what there is to see."""
-    if zone and (zone.low <= weight.sigmas.min() or zone.high >= weight.sigmas.max()):
-        return ["The danger zone reaches the end of the noise levels given; widen sigmas to see all of it."]
-    if zone is None and may_be_missed(weight, coverage, weight_level, coverage_level):
-        return ["The noise levels given may miss the danger zone: one curve is high at all of them; widen sigmas."]
-    return []
-
-
 def _notes(
-    train: Tensor | ImageSet, held_out: Tensor | ImageSet | None, noised_images: int, covered: bool, no_forecast: bool
+    train: Tensor | ImageSet,
+    held_out: Tensor | ImageSet | None,
+    score: Score | None,
+    noised_images: int,
+    covered: bool,
+    no_forecast: bool,
 ) -> list[str]:
     notes = []
+    dim = shape_of(train).numel()
+    if score and by_chance(dim) > 0.001:
+        notes.append(f"About {by_chance(dim):.1%} of independent points of {dim} values pass for copies.")
     if held_out is None and covered:
         notes.append("There are no held-out images: the coverage is that of each training image by the others.")
     if noised_images < len(train):
@@ -210,7 +225,7 @@ def _sampling_noise(train: Tensor | ImageSet, weight: Curve, seed: int) -> list[
 
 
 def _sensitivity(train: Tensor | ImageSet, weight: Curve, far: FarField, seed: int) -> Sensitivity | None:
-    shape = train.shape[1:] if isinstance(train, Tensor) else train.shape
+    shape = shape_of(train)
     if len(shape) != 3 or shape[2] < 2:
         return None
     middle = _middle(weight)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smoothscore.geometry.curve import Curve
-from smoothscore.geometry.danger import DangerZone, may_be_missed
+from smoothscore.geometry.danger import DangerZone, doubt
+from smoothscore.geometry.duplicates import distinct_share
 from smoothscore.geometry.forecast import Forecast
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.report import Region
 
 if TYPE_CHECKING:
@@ -83,15 +85,20 @@ def risk(diagnosis: "Diagnosis") -> tuple[str, float, float] | None:
     least = np.minimum(diagnosis.posterior_weight.mean, coverage.mean)
     worst = int(least.argmax())
     share = float(least[worst])
-    levels = (float(str(diagnosis.options[f"{name} of the zone"])) for name in ("posterior weight", "shell coverage"))
-    unseen = not diagnosis.zone and may_be_missed(diagnosis.posterior_weight, coverage, *levels)
+    heavy, covered = (
+        float(str(diagnosis.options[f"{name} of the zone"])) for name in ("posterior weight", "shell coverage")
+    )
+    distinct = distinct_share(diagnosis.duplicates, int(str(diagnosis.options["training images"])))
+    unseen = doubt(diagnosis.posterior_weight, coverage, heavy, covered, distinct)
     word = "high" if diagnosis.zone else "unknown" if unseen else "moderate" if share >= 0.5 else "low"
     return word, share, float(diagnosis.sigmas[worst])
 
 
 def summary(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
     """Name and value, a line each; with the commands at most 25 lines of a terminal."""
-    lines = [("training images", f"{diagnosis.options['training images']:,}")]
+    shape = shape_of(diagnosis.pictures)
+    kind = f" (points of {shape[0]} values)" if len(shape) == 1 else ""
+    lines = [("training images", f"{diagnosis.options['training images']:,}{kind}")]
     found = risk(diagnosis)
     if found:
         word, share, sigma = found

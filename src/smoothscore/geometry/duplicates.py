@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 
-__all__ = ["exact_duplicates", "first_of_each", "shared_images"]
+__all__ = ["distinct_share", "exact_duplicates", "first_of_each", "shared_images"]
 
 
 def exact_duplicates(images: Tensor | ImageSet) -> list[list[int]]:
@@ -23,6 +23,11 @@ def exact_duplicates(images: Tensor | ImageSet) -> list[list[int]]:
     return sorted((group for group in groups.values() if len(group) > 1), key=lambda group: (-len(group), group))
 
 
+def distinct_share(groups: list[list[int]], total: int) -> float:
+    """Distinct images as a share of all ``total``, given the groups of equal ones."""
+    return 1 - sum(len(group) - 1 for group in groups) / total
+
+
 def first_of_each(images: Tensor | ImageSet) -> NDArray[np.int64]:
     """Ascending indices of the images that equal none before them."""
     first: dict[object, int] = {}
@@ -32,8 +37,8 @@ def first_of_each(images: Tensor | ImageSet) -> NDArray[np.int64]:
 
 
 def shared_images(train: Tensor | ImageSet, held_out: Tensor | ImageSet) -> list[int]:
-    """Indices of held-out images that equal a training image value by value; both must be of one kind."""
-    if isinstance(train, Tensor) != isinstance(held_out, Tensor):
+    """Indices of held-out images that equal a training image value by value, both as float32 if their types differ."""
+    if getattr(train, "dtype", None) != getattr(held_out, "dtype", None):
         train, held_out = (_as_float(images) for images in (train, held_out))
     known = set(_keys(train))
     return [index for index, key in enumerate(_keys(held_out)) if key in known]

@@ -7,14 +7,11 @@ largest is therefore that of a center that no other beats in both: of all center
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from smoothscore.geometry.curve import Array
 from smoothscore.geometry.pairs import NoisedPairs
 
 __all__ = ["largest_logits"]
-
-FIRST, ROWS = 64, 4096  # nearest centers whose records are found one by one, and most centers looked at together
 
 
 def largest_logits(pairs: NoisedPairs, sigmas: Array) -> Array:
@@ -23,34 +20,19 @@ def largest_logits(pairs: NoisedPairs, sigmas: Array) -> Array:
     Cost: M log M + M K operations for each point, then one for every record, level and noise; the records are few
     unless distance and noise order the centers alike, as on a line, where half of the centers can be.
     """
-    squares, center_noise = pairs.squares.numpy(), pairs.center_noise.numpy()
-    factors = np.stack((1 / sigmas, -1 / (2 * sigmas**2)), axis=1)
     largest = np.empty((len(sigmas), *pairs.point_noise.shape))
-    for point, distant in enumerate(squares if len(sigmas) else ()):
-        order = np.argsort(distant)
-        near = distant[order]
-        order = order[: np.searchsorted(near, np.inf)]
-        places, noises = _risers(center_noise, order)
-        logits = factors @ np.stack((center_noise[order[places], noises], near[places]))
-        starts = np.searchsorted(noises, np.arange(largest.shape[2]))
-        np.maximum.reduceat(logits, starts, axis=1, out=largest[:, point])
-    largest -= factors[:, :1, None] * pairs.point_noise.numpy()
+    if len(sigmas) == 0:
+        return largest
+    from smoothscore.geometry.loops import climb
+    from smoothscore.loops import threaded
+
+    squares, center_noise = pairs.squares.numpy(), pairs.center_noise.numpy()
+    steep, bent = 1 / sigmas, -1 / (2 * sigmas**2)
+
+    def find(start: int, stop: int) -> None:
+        for point in range(start, stop):
+            climb(np.argsort(squares[point]), squares[point], center_noise, steep, bent, largest[:, point])
+
+    threaded(find, len(squares))
+    largest -= steep[:, None, None] * pairs.point_noise.numpy()
     return largest
-
-
-def _risers(values: Array, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in ``order`` where a column of ``values`` may reach a record, all records among them; by column."""
-    count = values.shape[1]
-    block = values.take(order[:FIRST], axis=0)
-    running = np.maximum.accumulate(block, axis=0)
-    found = [np.flatnonzero(block >= running)]
-    best, start = running[-1], FIRST
-    while start < len(order):
-        block = values.take(order[start : start + min(3 * start, ROWS)], axis=0)
-        found.append(np.flatnonzero(block > best) + start * count)
-        start += len(block)
-        if start < len(order):
-            best = np.maximum(best, block.max(0))
-    places, columns = np.divmod(np.concatenate(found), count)
-    by_column = np.argsort(columns.astype(np.min_scalar_type(count)), kind="stable")  # short integers sort faster
-    return places[by_column], columns[by_column]

@@ -28,7 +28,7 @@ from smoothscore.geometry.stability import Stability, stability
 from smoothscore.neighbors import nearest
 from smoothscore.scores import EmpiricalScore, GaussianScore, Score
 
-__all__ = ["ModelLevels", "examine"]
+__all__ = ["ModelLevels", "by_chance", "examine"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,11 @@ def examine(
     assert stable is not None  # there are two different images
     a, b, c, d, e, f, g = curves
     return ModelLevels(a, b, c, d, e, f, g, stable)
+
+
+def by_chance(dim: int, ratio: float = 1 / 3) -> float:
+    """Share of independent points of ``dim`` values that pass for copies among evenly spread others: ratio^dim."""
+    return float(ratio**dim)
 
 
 def _mean_square(difference: Tensor) -> Array:

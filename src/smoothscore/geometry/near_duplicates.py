@@ -17,6 +17,7 @@ from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array
 from smoothscore.geometry.duplicates import first_of_each
 from smoothscore.geometry.gap_tests import GAPS, copy_p_values
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.geometry.transformed import nearest_features, nearest_transformed
 
 __all__ = ["NearGroup", "near_duplicates"]
@@ -67,7 +68,7 @@ def near_duplicates(
     Cost: up to three searches for the ``neighbors`` nearest images, and 6 N k (2 shift + 1)^2 d operations in
     float32. With fewer than 8 different images nothing can be told and no group is returned.
     """
-    shape = images.shape[1:] if isinstance(images, Tensor) else images.shape
+    shape = shape_of(images)
     if shift is None:
         shift = 2 if len(shape) == 3 and min(shape[1:]) >= 24 else 1
     if len(shape) != 3 or min(shape[1:]) <= 2 * shift:

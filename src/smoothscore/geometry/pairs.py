@@ -26,7 +26,7 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 
-__all__ = ["NoisedPairs", "Points", "choose", "draw_noises", "own_generator", "row_blocks"]
+__all__ = ["NoisedPairs", "Points", "choose", "draw_noises", "own_generator", "row_blocks", "shape_of"]
 
 BLOCK_VALUES = 2**24  # float64 values of one point-by-center array
 
@@ -49,7 +49,7 @@ class Points:
     def __init__(self, data: Tensor | ImageSet, like: "Points | None" = None) -> None:
         if len(data) == 0:
             raise InputError("there are no images to measure; pass at least one.")
-        self.shape = torch.Size(data.shape[1:] if isinstance(data, Tensor) else data.shape)
+        self.shape = shape_of(data)
         if like is not None and like.shape != self.shape:
             raise InputError(
                 f"images of shape {tuple(self.shape)} cannot be compared with training images of shape "
@@ -86,6 +86,11 @@ class Points:
             pixels = torch.from_numpy(self._data.take(index.numpy()))
         rows = pixels.flatten(1).double()
         return rows.sub_(128) if self._origin is None else rows.div_(127.5).sub_(1).sub_(self._origin)
+
+
+def shape_of(data: Tensor | ImageSet) -> torch.Size:
+    """The shape of one image."""
+    return data.shape[1:] if isinstance(data, Tensor) else data.shape
 
 
 def choose(total: int, most: int | None, seed: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from smoothscore.data import ImageSet
 from smoothscore.geometry.near_duplicates import NearGroup
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.report import Gallery, Group, Picture
 
 __all__ = ["can_be_drawn", "direction", "duplicate_blocks", "pixels"]
@@ -17,7 +18,7 @@ SHOWN = 6  # pictures of a group
 
 def can_be_drawn(images: Tensor | ImageSet) -> bool:
     """Whether the images are gray or color pictures (C, H, W)."""
-    shape = images.shape[1:] if isinstance(images, Tensor) else images.shape
+    shape = shape_of(images)
     return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from smoothscore.config import TrainConfig
 from smoothscore.errors import InputError
+from smoothscore.geometry.model import by_chance
+from smoothscore.geometry.pairs import shape_of
 
 if TYPE_CHECKING:
     from smoothscore.geometry.diagnosis import Diagnosis
@@ -138,10 +140,10 @@ def _temperature(diagnosis: "Diagnosis", total: int) -> Choice | None:
 
 
 def _effort(diagnosis: "Diagnosis", total: int, goal: Goal) -> Choice:
-    points = len(diagnosis.pictures.shape) - (0 if hasattr(diagnosis.pictures, "names") else 1) == 1
+    shape = shape_of(diagnosis.pictures)
+    points = len(shape) == 1
     default = TrainConfig()
     batch = min(default.batch_size, total)
-    limit = 0.01 if goal == "privacy" else 0.05
     return {
         "network": (
             "mlp" if points else "tiny",
@@ -151,16 +153,21 @@ def _effort(diagnosis: "Diagnosis", total: int, goal: Goal) -> Choice:
         ),
         "steps": (
             default.steps,
-            f"Each image is seen about {default.steps * batch / total:,.0f} times; copying sets in with repetition, "
-            "and the watch below ends training when it does.",
+            f"Each image is seen about {default.steps * batch / total:,.0f} times; copying sets in with repetition.",
         ),
         "batch_size": (batch, "As many as a processor handles well, and no more than there are images."),
         "watch_every": (default.checkpoint_every, "At every checkpoint samples are drawn and tested for copies."),
-        "stop_on_memorization": (
-            limit,
-            f"Training ends, and the checkpoint before is kept, when more than {limit:.0%} of the samples are copies.",
-        ),
+        "stop_on_memorization": _stop(shape.numel(), 0.01 if goal == "privacy" else 0.05),
     }
+
+
+def _stop(dim: int, limit: float) -> tuple[float | None, str]:
+    """The share of copies that ends training, unless so many pass for copies by chance."""
+    chance = by_chance(dim)
+    if chance > limit / 10:
+        return None, f"About {chance:.1%} of independent points of {dim} values pass for copies, so no run is stopped."
+    reason = f"Training ends, and the checkpoint before is kept, when more than {limit:.0%} of the samples are copies."
+    return limit, reason
 
 
 def _data(diagnosis: "Diagnosis") -> Choice:

@@ -22,7 +22,7 @@ from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.curve import Array, Levels, as_levels
 from smoothscore.geometry.far_field import images_at
-from smoothscore.geometry.pairs import choose
+from smoothscore.geometry.pairs import choose, shape_of
 from smoothscore.scores import GaussianScore
 
 __all__ = ["Sensitivity", "circulant_bound", "circulant_sensitivity", "sensitivity"]
@@ -80,7 +80,7 @@ def sensitivity(
     Cost: one Gaussian fit, and ``64 d rank`` operations a level.
     """
     levels = as_levels(sigmas)
-    shape = tuple(train.shape[1:] if isinstance(train, Tensor) else train.shape)
+    shape = tuple(shape_of(train))
     if len(shape) != 3 or shape[2] < 2:
         raise InputError(f"the decay along rows needs images (C, H, W) at least 2 pixels wide, not {shape}.")
     gaussian = gaussian or GaussianScore.fit(train)

@@ -124,7 +124,10 @@ def shell_overlap(
 
 
 class OverlapTable:
-    """The overlap as a spline in the separation, for millions of values; absolute error below 1e-6."""
+    """The overlap as a ``spline`` in the separation, 0 from ``end`` on, for millions of values.
+
+    Absolute error below 1e-6; the spline's knots are evenly spaced.
+    """
 
     def __init__(self, shell: Shell, own_shell: bool) -> None:
         from scipy.interpolate import CubicSpline
@@ -132,7 +135,7 @@ class OverlapTable:
         # beyond this the noise would have to be nine standard deviations short of the other shell
         self.end = math.sqrt((shell.outer + 9) ** 2 - shell.dim)
         grid = np.linspace(0, self.end, 400)
-        self._spline = CubicSpline(grid, shell.overlap(grid, own_shell))
+        self.spline = CubicSpline(grid, shell.overlap(grid, own_shell))
 
     @classmethod
     @lru_cache(maxsize=16)
@@ -142,7 +145,7 @@ class OverlapTable:
 
     def __call__(self, separation: Array) -> Array:
         """The overlap at every separation."""
-        inside = np.clip(self._spline(np.minimum(separation, self.end)), 0.0, 1.0)
+        inside = np.clip(self.spline(np.minimum(separation, self.end)), 0.0, 1.0)
         return np.where(separation < self.end, inside, 0.0)
 
 

@@ -36,12 +36,12 @@ def products(stored: Array, rows: Array, shift: float, x: Array, out: Array) -> 
         x: (B, d) float32 or float64; the dtype says in which precision a block is summed.
         out: (n, B) float64.
     """
-    _spread(_products, len(rows), len(x) * len(rows) * x.shape[1], stored, rows, x.dtype.type(shift), x, out)
+    _products(stored, rows, x.dtype.type(shift), x, out)
 
 
 def total(stored: Array, rows: Array, shift: float, weights: Array, out: Array) -> None:
     """Add to ``out`` (B, d) float64 the rows weighted by ``weights`` (n, B), in blocks of their dtype."""
-    _spread(_total, out.shape[1], weights.size * out.shape[1], stored, rows, weights.dtype.type(shift), weights, out)
+    _total(stored, rows, weights.dtype.type(shift), weights, out)
 
 
 def squares(stored: Array, shift: float, x: Array, query: Array, row: Array, out: Array) -> None:
@@ -62,10 +62,10 @@ def _spread(function: Any, count: int, work: int, *arguments: object) -> None:
 
 
 @compiled
-def _products(start: int, stop: int, stored: Array, rows: Array, shift: Any, x: Array, out: Array) -> None:
+def _products(stored: Array, rows: Array, shift: Any, x: Array, out: Array) -> None:
     """Two queries at a time, which share the reading."""
     count, dim = x.shape
-    for j in range(start, stop):
+    for j in range(len(rows)):
         row = stored[rows[j]]
         for b in range(0, count - 1, 2):
             first, second = 0.0, 0.0
@@ -100,9 +100,9 @@ def _pair(row: Array, shift: Any, x: Array, y: Array) -> tuple[Any, Any]:
 
 
 @compiled
-def _total(start: int, stop: int, stored: Array, rows: Array, shift: Any, weights: Array, out: Array) -> None:
-    """Columns ``start`` to ``stop``, four rows at a time."""
-    part = np.empty(stop - start, weights.dtype)
+def _total(stored: Array, rows: Array, shift: Any, weights: Array, out: Array) -> None:
+    """Four rows at a time."""
+    part = np.empty(out.shape[1], weights.dtype)
     for b in range(weights.shape[1]):
         for low in range(0, len(rows), GROUP):
             high = min(low + GROUP, len(rows))
@@ -111,18 +111,18 @@ def _total(start: int, stop: int, stored: Array, rows: Array, shift: Any, weight
             for j in range(low, whole, 4):
                 _four(
                     part,
-                    stored[rows[j], start:stop],
-                    stored[rows[j + 1], start:stop],
-                    stored[rows[j + 2], start:stop],
-                    stored[rows[j + 3], start:stop],
+                    stored[rows[j]],
+                    stored[rows[j + 1]],
+                    stored[rows[j + 2]],
+                    stored[rows[j + 3]],
                     shift,
                     weights[j : j + 4, b],
                 )
             for j in range(whole, high):
-                row = stored[rows[j], start:stop]
+                row = stored[rows[j]]
                 for i in range(len(part)):
                     part[i] += weights[j, b] * (type(shift)(row[i]) - shift)
-            sums = out[b, start:stop]
+            sums = out[b]
             for i in range(len(part)):
                 sums[i] += part[i]
 

@@ -31,7 +31,8 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
-from smoothscore.mixture.products import PIECE, Table, gamma, multiply
+from smoothscore.mixture.rows import gamma, multiply
+from smoothscore.mixture.table import PIECE, Table
 
 __all__ = ["Index"]
 

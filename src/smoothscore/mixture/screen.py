@@ -18,7 +18,9 @@ from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.index import Index
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import differences
-from smoothscore.mixture.products import Table, direct, products
+from smoothscore.mixture.products import direct, products
+from smoothscore.mixture.stored import few
+from smoothscore.mixture.table import Table
 
 __all__ = ["Screened", "broad", "candidates", "far"]
 
@@ -29,7 +31,8 @@ FAR = 1e15  # norm from which float32 products may overflow
 
 # Cost of one (query, center) pair as a multiple of its share of a large float32 product.
 READ = 15  # reading a center for a product, whatever the number of queries
-BYTES = 3  # summing it from its bytes, for each query
+WIDEN = 4  # the same for pixels that are widened in the cache
+BYTES = 3  # summing a center from its bytes, for each of few queries
 EXACT = 20  # a float64 difference and the share of the sum, in compiled loops
 GATHERED = 100  # the same by tensors
 
@@ -70,7 +73,7 @@ def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, li
     crowded = ((width > centers.spread) | far(x, centers)) & (not listed)
     wide, rest = everyone[crowded], everyone[~crowded]
     found, table = [(everyone[:0], everyone[:0], x[:0, 0])], None
-    hope = FEW_HOPE if direct(len(rest), centers) else HOPE
+    hope = FEW_HOPE if direct(centers) and few(len(rest)) else HOPE
     hopeful = len(rest) > 0 and bool(width[rest].median() < hope * centers.spread)
     index = centers.bounds(_pass(centers, len(rest))) if hopeful else None
     if index is not None:
@@ -155,7 +158,9 @@ def _within_reach(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, que
 
 def _pass(centers: Centers, queries: int) -> int:
     """Cost of a product with all centers."""
-    return centers.count * (BYTES * queries if direct(queries, centers) else READ + queries)
+    if not direct(centers):
+        return centers.count * (READ + queries)
+    return centers.count * (BYTES * queries if few(queries) else WIDEN + queries)
 
 
 def _exact(centers: Centers) -> int:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from smoothscore.data import ImageSet, fingerprint
+from smoothscore.data import ImageSet, fingerprint, to_images
 from smoothscore.encoders import Encoder, encoder
 from smoothscore.errors import InputError
 from smoothscore.neighbors.approximate import LARGE, Approximate
@@ -59,7 +59,7 @@ class NeighborGraph:
         """The graph of ``images`` (N, *shape).
 
         Args:
-            images: an ImageSet, or a tensor in [-1, 1].
+            images: an ImageSet, or a tensor: floats in [-1, 1] or uint8 pixels.
             k: neighbors of each image, from 1 to N - 1 (or to the size of the smallest class, less one).
             space: where distances are measured; see :func:`smoothscore.encoders.encoder`.
             within_class: restrict neighbors to the image's class; the images need labels.
@@ -144,17 +144,32 @@ class NeighborGraph:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path} cannot be read as a neighbor graph: {error}.") from error
-        if facts.get("kind") != "smoothscore neighbor graph":
-            raise InputError(f"{path} is no neighbor graph; give a file that NeighborGraph.save wrote.")
-        if facts["fingerprint"] != fingerprint(images):
+        try:
+            if facts["kind"] != "smoothscore neighbor graph":
+                raise ValueError
+            graph = cls(
+                **tensors,
+                space=facts["space"],
+                within_class=facts["within_class"] == "True",
+                recall=float(facts["recall"]),
+                fingerprint=facts["fingerprint"],
+            )
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{path} is no neighbor graph; give a file that NeighborGraph.save wrote.") from None
+        if not graph.belongs(images):
             raise InputError(f"{path} is the graph of other images; build it anew for these.")
-        return cls(
-            **tensors,
-            space=facts["space"],
-            within_class=facts["within_class"] == "True",
-            recall=float(facts["recall"]),
-            fingerprint=facts["fingerprint"],
-        )
+        return graph
+
+    def belongs(self, images: ImageSet | Tensor) -> bool:
+        """Whether the graph is of these images: as they are, or as the ImageSet of which they are the tensor."""
+        if len(images) != len(self.indices):
+            return False
+        if self.fingerprint == fingerprint(images):
+            return True
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            return False
+        pixels = ImageSet.from_array(images) if images.dtype == torch.uint8 else to_images(images)
+        return self.fingerprint == pixels.fingerprint
 
 
 def _parts(images: ImageSet | Tensor, within_class: bool) -> Iterator[tuple[str, NDArray[np.int64]]]:

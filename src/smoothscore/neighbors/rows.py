@@ -28,7 +28,7 @@ class Rows:
     uint8 image.
 
     Args:
-        images: (count, *shape), floats in [-1, 1] or an ImageSet.
+        images: (count, *shape), floats in [-1, 1] or uint8 pixels, or an ImageSet.
         role: what an error message calls them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rows:
         unit: of these numbers, in a unit of [-1, 1].
 
     Raises:
-        InputError: no images, no floating-point values in them, or values that are not finite.
+        InputError: no images, values of another type, or values that are not finite.
     """
 
     def __init__(self, images: Tensor | ImageSet, role: str) -> None:
@@ -46,9 +46,8 @@ class Rows:
         if len(images) == 0:
             raise InputError(f"There are no {role}; give at least one image.")
         if isinstance(images, Tensor):
-            images = images.detach().cpu()
-            if images[:1].numel() == 0 or not images.is_floating_point():
-                raise InputError(f"The {role} are not floating-point images; pass values in [-1, 1] or an ImageSet.")
+            images = _images(images.detach().cpu(), role)
+        if isinstance(images, Tensor):
             self._known = torch.empty(len(images), dtype=torch.bool)
             step = _step(images[0].numel())
             for start in range(0, len(images), step):
@@ -118,6 +117,17 @@ class Rows:
 
 def _step(dim: int) -> int:
     return max(1, _CHUNK // dim)
+
+
+def _images(given: Tensor, role: str) -> Tensor | ImageSet:
+    """Floats (n, *shape) in [-1, 1], or the ImageSet of uint8 pixels (n, C, H, W)."""
+    if given.ndim < 2 or given[0].numel() == 0:
+        raise InputError(f"The {role} have shape {tuple(given.shape)}; give at least one value for each.")
+    if given.dtype == torch.uint8:
+        return ImageSet.from_array(given) if given.ndim == 4 else given.double() / 127.5 - 1
+    if not given.is_floating_point():
+        raise InputError(f"The {role} have dtype {given.dtype}; pass floats in [-1, 1], uint8 pixels or an ImageSet.")
+    return given
 
 
 def _on_grid(given: Tensor, role: str) -> Tensor:

@@ -2,9 +2,10 @@
 
 import inspect
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["evaluate", "inner", "is_noise_conditional"]
+__all__ = ["evaluate", "inner", "is_noise_conditional", "precision"]
 
 
 def inner(network: nn.Module) -> nn.Module:
@@ -26,9 +27,14 @@ def is_noise_conditional(network: nn.Module) -> bool:
     return len(arguments) > 1
 
 
+def precision(network: nn.Module, x: Tensor) -> torch.dtype:
+    """The dtype of the network's parameters; of ``x`` where it has none."""
+    return next((parameter.dtype for parameter in network.parameters()), x.dtype)
+
+
 def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tensor) -> Tensor:
     """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters."""
-    dtype = next((parameter.dtype for parameter in network.parameters()), x.dtype)
+    dtype = precision(network, x)
     inputs = [x.to(dtype)]
     if is_noise_conditional(network):
         assert noise is not None

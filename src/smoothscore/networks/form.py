@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from smoothscore.networks.calling import evaluate, inner
+from smoothscore.networks.calling import evaluate, inner, precision
 from smoothscore.networks.linear_bypass import LinearBypass
 
 __all__ = ["Coefficients", "Preconditioning", "spread"]
@@ -48,7 +48,9 @@ class Preconditioning:
             labels: passed on to the network (``class_labels``, ``augment_labels``).
         """
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
-        skip, out, scale, noise = self.coefficients(level)
+        skip, out, scale, _ = self.coefficients(level)
+        exact = torch.promote_types(precision(network, x), torch.float32)
+        noise = self.coefficients(level.to(exact)).noise  # a network is as exact about the level as it was trained
         raw = self.output(network, spread(scale, x) * x, noise, **labels)
         itself = inner(network)
         linear = itself.linear(x, level) if isinstance(itself, LinearBypass) else spread(skip, x) * x

@@ -96,7 +96,9 @@ class VP(Preconditioning):
     """Song et al. 2021, variance preserving: the network predicts unit noise from the image scaled back to unit size.
 
     ``t(sigma)`` is the time at which the level of a linear ``beta`` from ``beta_min`` to ``beta_min + beta_d`` is
-    ``sigma``: ``sigma^2 = exp(beta_d t^2 / 2 + beta_min t) - 1``.
+    ``sigma``: ``sigma^2 = exp(beta_d t^2 / 2 + beta_min t) - 1``. It is computed by EDM's operations in EDM's order: a
+    Fourier embedding turns 999 t into angles of thousands, so that in float32 another rounding of t, or of sigma in its
+    last digit, changes a denoised image by some 2e-4 of its largest value.
     """
 
     name: ClassVar[str] = "vp"
@@ -105,7 +107,7 @@ class VP(Preconditioning):
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         """The four functions at levels ``sigma``."""
-        growth = torch.log1p(sigma**2)
+        growth = (1 + sigma**2).log()  # not log1p
         time = ((self.beta_min**2 + 2 * self.beta_d * growth).sqrt() - self.beta_min) / self.beta_d
         return Coefficients(torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt(), 999 * time)
 

@@ -131,7 +131,7 @@ def _haar(x: Tensor) -> tuple[Tensor, Tensor]:
     horizontal, vertical, diagonal.
     """
     height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
-    a, b = x[..., 0:height:2, 0:width:2], x[..., 0:height:2, 1:width:2]
-    c, d = x[..., 1:height:2, 0:width:2], x[..., 1:height:2, 1:width:2]
-    details = torch.stack([a - b + c - d, a + b - c - d, a - b - c + d], 1).flatten(2) / 2
-    return (a + b + c + d) / 2, details
+    upper, lower = x[..., 0:height:2, :width], x[..., 1:height:2, :width]
+    sums, differences = (upper + lower) / 2, (upper - lower) / 2
+    a, b, c, d = (half[..., side::2] for half in (sums, differences) for side in (0, 1))
+    return a + b, torch.stack([a - b, c + d, c - d], 1).flatten(2)

@@ -117,6 +117,11 @@ class SongUNet(nn.Module):
         part = self.architecture
         size, hidden = part.width * part.embedding_width, part.width * part.hidden
         if self.noise_conditional:
+            if size % 2:
+                raise InputError(
+                    f"width of a U-Net is {part.width}; sines and cosines of the noise level come in pairs, "
+                    "so give an even number."
+                )
             self.map_noise = PositionalEmbedding(size) if part.embedding == "positional" else FourierEmbedding(size)
         if part.classes:
             self.map_label = _linear(part.classes, size)

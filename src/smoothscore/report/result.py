@@ -93,7 +93,7 @@ class Result:
         from rich.text import Text as RichText
 
         table = RichTable(show_header=False, box=None)
-        table.add_column(no_wrap=True)
+        table.add_column()
         table.add_column()
         for name, value in self.summary():
             table.add_row(RichText(name), RichText(value))

@@ -149,7 +149,8 @@ def effective_sample_size(request: Request) -> Findings:
                 if target.dim == 2:
                     rows.append(_best_width(t0, best, paper, found))
                 worth, bound = _worth(target, t0, float(found[best].mean()), budget, request.seed)
-                rows.append(_worth_row(f"N_eff / N at t0 = {t0}, {name}", t0, worth, bound))
+                note = bound or _doubt(found[0.0] - found[best])
+                rows.append(_worth_row(f"N_eff / N at t0 = {t0}, {name}", t0, worth, note))
                 predicted = 1 + best**2 / t0
                 sizes.append(
                     [
@@ -190,9 +191,8 @@ def effective_sample_size(request: Request) -> Findings:
 def _best_width(t0: float, best: float, paper: float, found: dict[float, Array]) -> Row:
     """Accepted within one step of 0.1 of the printed bandwidth."""
     tried = min(found, key=lambda h: abs(h - paper))
-    loss = found[tried] - found[best]
-    error = loss.std(ddof=1) / math.sqrt(len(loss))
-    note = f"at h = {tried:g} the KL is {loss.mean():.2g} +- {error:.1g} nats above our least"
+    loss, error = _mean_and_error(found[tried] - found[best])
+    note = f"at h = {tried:g} the KL is {loss:.2g} +- {error:.1g} nats above our least"
     return Row(f"best h at t0 = {t0}, Gaussian", best, f"{paper}", (paper - 0.1, paper + 0.1), note=note)
 
 
@@ -201,6 +201,16 @@ def _worth_row(quantity: str, t0: float, worth: float, note: str) -> Row:
     if t0 > SMALL:
         return Row(quantity, worth, note=note)
     return Row(quantity, worth, "more than 1", (1.01, math.inf), note=note)
+
+
+def _doubt(gain: Array) -> str:
+    """What to say of a gain in KL (datasets,) that is within two of its standard errors."""
+    mean, error = _mean_and_error(gain)
+    return f"not told apart from 1: smoothing gains {mean:.2g} +- {error:.1g} nats" if mean < 2 * error else ""
+
+
+def _mean_and_error(values: Array) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def _worth(target: Target, t0: float, divergence: float, budget: Budget, seed: int) -> tuple[float, str]:

@@ -66,6 +66,7 @@ class Score(nn.Module):
         Here by forward-mode differentiation of :meth:`score`: one evaluation a product, d for the trace. Scores
         with a closed form override it.
         """
+        x, _ = self.check(x, sigma if self.noise_conditional else 1.0)
         return JvpJacobian(lambda y: self.score(y, sigma), x)
 
     def forward(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
@@ -76,7 +77,7 @@ class Score(nn.Module):
         """``x`` and ``sigma`` as a (batch,) tensor like ``x``, refused by name where they cannot be used.
 
         Raises:
-            InputError: ``x`` has another shape or dtype, or is not finite; ``sigma`` is missing, not
+            InputError: ``x`` has another shape or dtype, is empty or not finite; ``sigma`` is missing, not
                 positive, not finite, or has another length than ``x``.
         """
         if not isinstance(x, Tensor):
@@ -85,6 +86,8 @@ class Score(nn.Module):
             raise InputError(
                 f"x has shape {tuple(x.shape)}; {type(self).__name__} takes (batch, {', '.join(map(str, self.shape))})."
             )
+        if not len(x):
+            raise InputError(f"x holds no images (its shape is {tuple(x.shape)}); pass one or more.")
         if not x.is_floating_point():
             raise InputError(f"x has dtype {x.dtype}; pass floating-point images scaled to [-1, 1].")
         if not torch.isfinite(x).all():

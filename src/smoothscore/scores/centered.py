@@ -44,6 +44,13 @@ class CenterScore(Score):
         super().__init__(centers.shape)
         self.centers = centers
 
+    def check(self, x: Tensor, sigma: Sigma | None) -> tuple[Tensor, Tensor]:
+        """As every score does; half precision is refused, in which distances say nothing."""
+        x, level = super().check(x, sigma)
+        if x.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"x has dtype {x.dtype}; sums over centers need float32 or float64.")
+        return x, level
+
     def weights(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Weights of all centers, (batch, M) in the dtype of x; takes a float64 product with all of them."""
         return self._weights(x, sigma).to(x.dtype)

@@ -78,8 +78,8 @@ class Covariance:
 
     def shrunk(self, amount: float) -> "Covariance":
         """``(1 - amount) * covariance + amount * v * I``, where v is the mean variance of the d values."""
-        if not 0 <= amount <= 1:
-            raise InputError(f"shrinkage is {amount}; give a number between 0 (none) and 1 (isotropic).")
+        if not (isinstance(amount, int | float) and 0 <= amount <= 1):
+            raise InputError(f"shrinkage is {amount!r}; give a number between 0 (none) and 1 (isotropic).")
         dim, rank = self.directions.shape
         mean = float(self.variances.sum() + (dim - rank) * self.residual) / dim
         return Covariance(

@@ -26,6 +26,7 @@ from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.covariance import Covariance, fit_moments
 from smoothscore.scores.gaussian_flow import denoiser_gain, state_gain
 from smoothscore.scores.jacobian import Jacobian
+from smoothscore.scores.listed import listed
 
 __all__ = ["GaussianJacobian", "GaussianScore"]
 
@@ -137,21 +138,36 @@ class GaussianScore(Score):
         path = self.assemble(error, error @ self.directions, inside, outside)
         return (after * self.mean + path).to(x.dtype).reshape(x.shape)
 
-    def denoiser_trajectory(self, x: Tensor, sigma_from: Sigma, sigmas: Tensor) -> Tensor:
-        """What the denoiser shows along the path from ``x`` at ``sigma_from``: (len(sigmas), batch, *shape).
+    def denoiser_trajectory(
+        self,
+        x: Tensor,
+        sigma_from: Sigma,
+        sigmas: Tensor,
+        alpha_from: Sigma = 1.0,
+        alphas: Tensor | None = None,
+    ) -> Tensor:
+        """What the denoiser shows along the path from ``x`` at ``sigma_from``: (n, batch, *shape).
 
-        ``sigmas`` (n,) are positive levels in any order. Eq. 16.
+        Args:
+            x: (batch, *shape).
+            sigma_from: noise level of ``x``, positive; a float or (batch,).
+            sigmas: (n,) positive levels in any order.
+            alpha_from: scale of the image in ``x``; 1 for variance exploding paths.
+            alphas: (n,) scales of the image at ``sigmas``; 1 when absent.
+
+        Eq. 16 and 19.
         """
         x, start = self.check(x, sigma_from)
-        error, coefficients, start = self.project(x, start)
-        frames = []
-        for level in sigmas:
-            self.check(x, level)
-            end = level.to(error)
-            inside = denoiser_gain(self.variances, start, end)
-            outside = denoiser_gain(self.residual, start, end)
+        levels = listed("sigmas", sigmas)
+        scales = torch.ones_like(levels) if alphas is None else listed("alphas", alphas, len(levels), zero=True)
+        before = self._scale(x, "alpha_from", alpha_from)
+        error, start = self._compute(x) - before * self.mean, start.to(self.mean).unsqueeze(1)
+        coefficients, frames = error @ self.directions, []
+        for level, alpha in zip(levels.tolist(), scales.tolist(), strict=True):
+            inside = denoiser_gain(self.variances, start, level, before, alpha)
+            outside = denoiser_gain(self.residual, start, level, before, alpha)
             frames.append(self.mean + self.assemble(error, coefficients, inside, outside))
-        return torch.stack(frames).to(x.dtype).reshape(len(sigmas), *x.shape)
+        return torch.stack(frames).to(x.dtype).reshape(len(levels), *x.shape)
 
     def project(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``x - mean`` (batch, d), its coefficients (batch, rank), and ``sigma`` (batch, 1)."""
@@ -188,9 +204,14 @@ class GaussianScore(Score):
 
     def _scale(self, x: Tensor, name: str, value: Sigma) -> Tensor:
         """A number or (batch,) that may be zero, as (batch, 1)."""
-        scale = torch.as_tensor(value, dtype=self.mean.dtype, device=x.device)
-        if scale.ndim > 1 or (scale.ndim == 1 and len(scale) != len(x)) or not (scale >= 0).all():
-            raise InputError(f"{name} must be 0 or more: one number, or one for each of the {len(x)} images.")
+        wanted = f"{name} must be 0 or more and finite: one number, or one for each of the {len(x)} images."
+        try:
+            scale = torch.as_tensor(value, dtype=self.mean.dtype, device=x.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(wanted) from None
+        fits = scale.ndim == 0 or scale.shape == (len(x),)
+        if not (fits and torch.isfinite(scale).all() and (scale >= 0).all()):
+            raise InputError(wanted)
         return scale.expand(len(x)).unsqueeze(1)
 
 
@@ -207,8 +228,7 @@ class GaussianJacobian(Jacobian):
         self.score, self.shape = score, shape
         self.inside, self.outside = -1 / (score.variances + level**2), -1 / (score.residual + level**2)
 
-    def matvec(self, v: Tensor) -> Tensor:
-        """The Jacobian times ``v`` (B, *shape)."""
+    def _product(self, v: Tensor) -> Tensor:
         flat = v.flatten(1).to(self.inside)
         product = self.score.assemble(flat, flat @ self.score.directions, self.inside, self.outside)
         return product.to(v.dtype).reshape(v.shape)

@@ -155,6 +155,8 @@ def _clusters(centers: Centers, components: int, seed: int) -> np.ndarray:
 
     if not isinstance(components, int | np.integer) or not 1 <= components <= centers.count:
         raise InputError(f"components is {components!r}; give between 1 and the number of images, {centers.count}.")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed!r}; take a whole number from 0 to 2^32 - 1.")
     points = centers.rows(torch.arange(centers.count), torch.float32).numpy()
     kmeans = MiniBatchKMeans(n_clusters=components, batch_size=2048, random_state=seed, n_init="auto")
     return np.asarray(kmeans.fit_predict(points))

@@ -37,9 +37,19 @@ class Jacobian(ABC):
 
     shape: torch.Size
 
-    @abstractmethod
     def matvec(self, v: Tensor) -> Tensor:
-        """The Jacobian times ``v`` (B, *shape); same shape."""
+        """The Jacobian times ``v`` (B, *shape); same shape and dtype.
+
+        Raises:
+            InputError: not one vector for each point.
+        """
+        if v.shape != self.shape:
+            raise InputError(f"The vectors have shape {tuple(v.shape)}; give one for each point, {tuple(self.shape)}.")
+        return self._product(v)
+
+    @abstractmethod
+    def _product(self, v: Tensor) -> Tensor:
+        """:meth:`matvec`."""
 
     @abstractmethod
     def trace(self) -> Tensor:
@@ -82,10 +92,7 @@ class CenterJacobian(Jacobian):
         self.c = found.precision
         self._pull, self._trace = found.pull, found.trace
 
-    def matvec(self, v: Tensor) -> Tensor:
-        """The Jacobian times ``v`` (B, *shape), in the dtype of v."""
-        if v.shape != self.shape:
-            raise InputError(f"The vectors have shape {tuple(v.shape)}; give one for each point, {tuple(self.shape)}.")
+    def _product(self, v: Tensor) -> Tensor:
         wide = self.x.double()
         diagonal = self.c.reshape(-1, *(1,) * (v.ndim - 1))
         product = spread(wide, self.centers, self.kernel, v.double()).reshape(v.shape) - diagonal * v.double()
@@ -142,8 +149,7 @@ class JvpJacobian(Jacobian):
         self.score, self.x, self.shape = score, x.detach(), x.shape
         self._forward = True
 
-    def matvec(self, v: Tensor) -> Tensor:
-        """The Jacobian times ``v`` (B, *shape)."""
+    def _product(self, v: Tensor) -> Tensor:
         out: Tensor
         if self._forward:
             try:

@@ -16,26 +16,22 @@ temperature :math:`T=1+h^2/\sigma^2` at the same level. It costs one evaluation 
 :math:`h>\sigma`.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
 from smoothscore.errors import InputError
-from smoothscore.mixture import GaussianKernel, node_averages, spread
+from smoothscore.mixture import node_averages
 from smoothscore.scores.base import Score, Sigma
 from smoothscore.scores.empirical import EmpiricalScore
+from smoothscore.scores.mollified_empirical import average_denoiser, average_log_density
+from smoothscore.scores.shifts import averaged, normal_pairs, shifted
 
 __all__ = ["MollifiedScore"]
 
 Bandwidth = float | Callable[[Tensor], Tensor]
-Evaluate = Callable[[Tensor, Tensor], Tensor]
-
-BATCH = 256
-"""Largest number of shifted images given to the inner score at a time (one image's shifts may be split)."""
 
 
 class MollifiedScore(Score):
@@ -89,7 +85,18 @@ class MollifiedScore(Score):
             self._width(torch.ones(1))
         self.nodes = nodes
         self.approximation = approximation
-        self.register_buffer("shifts", _normal_pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
+        self.noise_conditional = score.noise_conditional or callable(bandwidth) or approximation is not None
+        self.register_buffer("shifts", normal_pairs(nodes, samples, self.dim, seed).reshape(samples, *self.shape))
+
+    def score(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """The average of the inner score over the shifts; same shape as ``x`` (batch, *shape).
+
+        ``sigma`` may be left out where the inner score needs none and the bandwidth is one number.
+        """
+        if sigma is not None or self.noise_conditional:
+            return super().score(x, sigma)
+        x, level = self.check(x, 1.0)
+        return averaged(lambda y, _: self.inner.score(y), x, level, self.shifts, self._width(level))
 
     def denoise(self, x: Tensor, sigma: Sigma) -> Tensor:
         """The average of the inner denoiser over the shifts; same shape as ``x`` (batch, *shape)."""
@@ -98,24 +105,22 @@ class MollifiedScore(Score):
         if self.approximation:
             return self.inner.denoise(x, (level**2 + width**2).sqrt())
         if isinstance(self.inner, EmpiricalScore):
-            averaged: Tensor = _SharedDistances.apply(x, self, level, width)  # type: ignore[no-untyped-call]
-            return averaged
-        return self._average(self.inner.denoise, x, level, width)
+            return average_denoiser(x, self.inner.centers, level, self.shifts, width)
+        return averaged(self.inner.denoise, x, level, self.shifts, width)
 
     def log_density(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:
         """The average of the inner log-density over the shifts, (batch,): the log-density up to a constant.
 
         The constant is the same for all x at one level and bandwidth, and is not known in closed form.
         """
-        x, level = self.check(x, sigma)
+        x, level = self.check(x, sigma if self.noise_conditional else 1.0)
         width = self._width(level)
         if self.approximation:
             larger = level**2 + width**2
             return larger / level**2 * self.inner.log_density(x, larger.sqrt())
         if isinstance(self.inner, EmpiricalScore):
-            averaged: Tensor = _SharedLogDensity.apply(x, self, level, width)  # type: ignore[no-untyped-call]
-            return averaged
-        return self._average(self.inner.log_density, x, level, width)
+            return average_log_density(x, self.inner.centers, level, self.shifts, width)
+        return averaged(self.inner.log_density, x, level, self.shifts, width)
 
     def standard_error(self, x: Tensor, sigma: Sigma) -> Tensor:
         """How far ``denoise`` is from the average over all shifts, (batch,).
@@ -138,25 +143,18 @@ class MollifiedScore(Score):
         variance = (squares - (total**2).sum(1) / count) / (count - 1)
         return (variance.clamp(min=0) / count).sqrt().to(x.dtype)
 
-    def _average(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Tensor:
-        sums = [values.sum(0) for values in self._shifted(evaluate, x, level, width)]
-        return torch.stack(sums).sum(0) / len(self.shifts)
-
     def _pairs(self, x: Tensor, level: Tensor, width: Tensor) -> Iterator[Tensor]:
         """The average of the inner denoiser over each pair of shifts: (n, batch, d) float64."""
         if isinstance(self.inner, EmpiricalScore):
             shifts, groups = self.shifts.flatten(1), len(self.shifts) // 2
             yield node_averages(x.double(), self.inner.centers, level, shifts, width, groups).mean
             return
-        for values in self._shifted(self.inner.denoise, x, level, width):
+        for values in shifted(self.inner.denoise, x, level, self.shifts, width):
             yield values.double().reshape(-1, 2, len(x), self.dim).mean(1)
 
-    def _shifted(self, evaluate: Evaluate, x: Tensor, level: Tensor, width: Tensor) -> Iterator[Tensor]:
-        """``evaluate`` at every shift of ``x``: (n, batch, ...) with whole pairs of shifts in each chunk."""
-        for shifts in torch.split(self.shifts.to(x.dtype), 2 * max(1, BATCH // (2 * len(x)))):
-            moved = x + self.expand(width) * shifts.unsqueeze(1)
-            values = evaluate(moved.flatten(0, 1), level.repeat(len(shifts)))
-            yield values.reshape(*moved.shape[:2], *values.shape[1:])
+    def check(self, x: Tensor, sigma: Sigma | None) -> tuple[Tensor, Tensor]:
+        """As every score does, and as the inner score does."""
+        return self.inner.check(*super().check(x, sigma))
 
     def _width(self, level: Tensor) -> Tensor:
         """The bandwidth at each level, (batch,)."""
@@ -168,84 +166,3 @@ class MollifiedScore(Score):
         if width.shape not in ((), level.shape) or not (torch.isfinite(width).all() and (width >= 0).all()):
             raise InputError("The bandwidth must be one number at every noise level, 0 or more and finite.")
         return width.expand(len(level))
-
-
-class _SharedDistances(torch.autograd.Function):
-    """The averaged empirical denoiser from one distance pass; its Jacobian is symmetric, an average too."""
-
-    @staticmethod
-    def forward(x: Tensor, score: MollifiedScore, level: Tensor, width: Tensor) -> Tensor:
-        centers = cast(EmpiricalScore, score.inner).centers
-        averages = node_averages(x, centers, level, score.shifts.flatten(1), width)
-        return averages.mean[0].reshape(x.shape)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.score, ctx.level, ctx.width = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-
-    @staticmethod
-    def backward(ctx: Any, vectors: Tensor) -> tuple[Tensor | None, ...]:
-        return _SharedDistances._product(ctx, vectors), None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, vectors: Tensor, *_: Any) -> Tensor:
-        return _SharedDistances._product(ctx, vectors)
-
-    @staticmethod
-    def _product(ctx: Any, vectors: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        score: MollifiedScore = ctx.score
-        centers = cast(EmpiricalScore, score.inner).centers
-
-        def product(moved: Tensor, level: Tensor) -> Tensor:
-            repeated = vectors.repeat(len(moved) // len(x), *(1,) * (x.ndim - 1))
-            spreading = spread(moved, centers, GaussianKernel(level), repeated).reshape(moved.shape)
-            return score.expand(level) ** 2 * spreading
-
-        return score._average(product, x, ctx.level, ctx.width)
-
-
-class _SharedLogDensity(torch.autograd.Function):
-    """The averaged empirical log-density from one distance pass; its gradient is the mollified score."""
-
-    @staticmethod
-    def forward(x: Tensor, score: MollifiedScore, level: Tensor, width: Tensor) -> Tensor:
-        centers = cast(EmpiricalScore, score.inner).centers
-        masses = node_averages(x, centers, level, score.shifts.flatten(1), width).log_mass
-        constant = score.dim / 2 * (math.log(2 * math.pi) + 2 * level.double().log())
-        return (masses.mean(1) - constant).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.score, ctx.level, _ = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-
-    @staticmethod
-    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return ctx.score.expand(weights) * ctx.score.score(x, ctx.level), None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, vectors: Tensor, *_: Any) -> Tensor:
-        (x,) = ctx.saved_tensors
-        products: Tensor = (ctx.score.score(x, ctx.level) * vectors).flatten(1).sum(1)
-        return products
-
-
-def _normal_pairs(nodes: str, samples: int, dim: int, seed: int) -> Tensor:
-    """Standard normal points z, -z in turn: (samples, dim), float64."""
-    if nodes == "gaussian":
-        generator = torch.Generator().manual_seed(seed)
-        half = torch.randn(samples // 2, dim, generator=generator, dtype=torch.float64)
-    elif nodes == "sobol" and dim <= SobolEngine.MAXDIM:
-        engine = SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-        points = engine.draw(samples // 2, dtype=torch.float64)
-        half = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12))
-    else:
-        raise InputError(
-            f"nodes is {nodes!r} in dimension {dim}; take 'gaussian', or 'sobol' up to {SobolEngine.MAXDIM}."
-        )
-    return torch.stack([half, -half], 1).reshape(samples, dim)

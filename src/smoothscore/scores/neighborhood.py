@@ -37,11 +37,8 @@ class Neighborhood:
         if radius is not None and width < 3:
             raise InputError("radius is measured by the second neighbor; give 3 neighbors or more.")
         if isinstance(neighbors, NeighborGraph):
-            if len(neighbors.indices) != count:
-                raise InputError(
-                    f"The neighbor graph is of {len(neighbors.indices)} images and there are {count} centers; "
-                    "build it of the same images."
-                )
+            if not neighbors.belongs(centers):
+                raise InputError("The neighbor graph is of other images than the centers; build it of the same images.")
             own = torch.arange(count)[:, None]
             self.indices = torch.cat([own, neighbors.indices], 1)
             self.distances = torch.cat([torch.zeros(count, 1).double(), neighbors.distances], 1)

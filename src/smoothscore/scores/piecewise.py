@@ -28,7 +28,7 @@ class PiecewiseScore(Score):
             up to the next region's (not included). The lowest region starts at 0.
 
     Raises:
-        InputError: no regions, two with the same edge, none from 0, or scores of different image shapes.
+        InputError: no regions, no pairs, two with the same edge, none from 0, or scores of different image shapes.
 
     Source: Two calm ends and the wild middle, Table 1.
     """
@@ -36,8 +36,14 @@ class PiecewiseScore(Score):
     def __init__(self, regions: Sequence[tuple[float, Score]]) -> None:
         if not isinstance(regions, Sequence):
             raise InputError(f"regions is a {type(regions).__name__}; give a list of pairs (sigma_low, score).")
-        regions = sorted(regions, key=lambda region: region[0])
-        edges = [float(edge) for edge, _ in regions]
+        try:
+            regions = sorted(((float(edge), score) for edge, score in regions), key=lambda region: region[0])
+        except (TypeError, ValueError):
+            raise InputError("A region is no pair (sigma_low, score); give e.g. [(0, a), (2.0, b)].") from None
+        for _, score in regions:
+            if not isinstance(score, Score):
+                raise InputError(f"The score of a region is a {type(score).__name__}; give a Score.")
+        edges = [edge for edge, _ in regions]
         if not all(map(math.isfinite, edges)):
             raise InputError(f"A region starts at a sigma that is not finite ({edges}); give finite lower edges.")
         if not edges or edges[0] != 0:
@@ -48,7 +54,7 @@ class PiecewiseScore(Score):
         if len(shapes) > 1:
             raise InputError(f"The scores have different image shapes, {sorted(shapes)}; swap scores of one shape.")
         super().__init__(regions[0][1].shape)
-        self.regions = list(zip(edges, (score for _, score in regions), strict=True))
+        self.regions = regions
         self.scores = nn.ModuleList(score for _, score in regions)
 
     def score(self, x: Tensor, sigma: Sigma | None = None) -> Tensor:

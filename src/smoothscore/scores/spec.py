@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from smoothscore.data import ImageSet, load_images, parse_source
+from torch import Tensor
+
+from smoothscore.data import ImageSet, load_given, parse_source
 from smoothscore.errors import InputError
 from smoothscore.schedules import log_uniform, shell_touch
 from smoothscore.scores.base import Score
@@ -25,19 +27,19 @@ from smoothscore.scores.unified import UnifiedScore
 __all__ = ["load_score"]
 
 
-def _empirical(images: ImageSet) -> Score:
+def _empirical(images: ImageSet | Tensor) -> Score:
     return EmpiricalScore(images)
 
 
-def _gaussian(images: ImageSet, rank: int | None = None) -> Score:
+def _gaussian(images: ImageSet | Tensor, rank: int | None = None) -> Score:
     return GaussianScore.fit(images, rank=rank)
 
 
-def _gaussian_mixture(images: ImageSet, components: int = 10, rank: int | None = None) -> Score:
+def _gaussian_mixture(images: ImageSet | Tensor, components: int = 10, rank: int | None = None) -> Score:
     return GaussianMixtureScore.fit(images, components=components, rank=rank)
 
 
-def _mollified(images: ImageSet, bandwidth: float, samples: int = 64) -> Score:
+def _mollified(images: ImageSet | Tensor, bandwidth: float, samples: int = 64) -> Score:
     return MollifiedScore(EmpiricalScore(images), bandwidth, samples=samples)
 
 
@@ -50,7 +52,7 @@ def _temperature(text: str) -> float | str:
 
 
 def _unified(
-    images: ImageSet,
+    images: ImageSet | Tensor,
     temperature: float | str = 1.0,
     neighbors: int | None = None,
     sigma_min: float = 0.02,
@@ -59,7 +61,7 @@ def _unified(
 ) -> Score:
     """The levels of "Smoothing the score function", [0.01, 50] for pixels in [0, 1], unless others are given."""
     if levels is None:
-        sigmas = shell_touch(sigma_min, sigma_max, images.dim)
+        sigmas = shell_touch(sigma_min, sigma_max, images[0].numel())
     else:
         sigmas = log_uniform(levels, sigma_min, sigma_max)
     return UnifiedScore(images, sigmas, temperature, neighbors)
@@ -120,7 +122,7 @@ def load_score(spec: str) -> Score:
     options = {name: _value(spec, name, text, types[name]) for name, text in own.items()}
     if kind == "mollified" and "bandwidth" not in options:
         raise InputError(f"{spec!r} has no bandwidth; add ?bandwidth=H, a standard deviation in [-1, 1] units.")
-    return build(load_images(**data_options), **options)
+    return build(load_given(**data_options), **options)
 
 
 def _from_file(spec: str, kind: str, text: str) -> Score:

@@ -18,14 +18,16 @@ Source: Smoothing the score function, section 3.2 and eq. 11. The perplexity rul
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
+from smoothscore.neighbors import Search
 
-__all__ = ["Rule", "collapse_level", "perplexity_of", "perplexity_temperature", "temperature_rule"]
+__all__ = ["Rule", "collapse_level", "collapse_of", "perplexity_of", "perplexity_temperature", "temperature_rule"]
 
 Rule = Callable[[Tensor], Tensor]
 """From noise levels (n,) to temperatures (n,)."""
@@ -34,14 +36,14 @@ NUMBER = r"(?P<value>\d+(?:\.\d*)?(?:e[+-]?\d+)?)"
 
 
 def temperature_rule(
-    temperature: float | Tensor | str | Rule, sigmas: Tensor, dim: int, collapse: Callable[[], float]
+    temperature: float | Sequence[float] | Tensor | str | Rule, sigmas: Tensor, dim: int, collapse: Callable[[], float]
 ) -> Rule:
     """The temperature as a function of the noise level.
 
     Args:
-        temperature: a positive number; (N,) one for each level (a query takes that of the level nearest to its own
-            in ratio); a string of the table above except ``"perplexity:P"``; or a function of sigma (n,).
-        sigmas: (N,) ascending noise levels.
+        temperature: a positive number; (N,) one for each of ``sigmas`` (a query takes that of the level nearest to
+            its own in ratio); a string of the table above except ``"perplexity:P"``; or a function of sigma (n,).
+        sigmas: (N,) noise levels in any order.
         dim: number of values in one image.
         collapse: gives the level for the bare rule ``"collapse"``.
 
@@ -53,8 +55,8 @@ def temperature_rule(
     if isinstance(temperature, str):
         return _named(temperature.replace(" ", ""), dim, collapse)
     try:
-        values = torch.as_tensor(temperature, dtype=torch.float64)
-    except (TypeError, ValueError):
+        values = torch.as_tensor(temperature, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
         raise InputError(f"temperature is {temperature!r}; give a number, one for each level, or a rule.") from None
     if values.shape not in ((), sigmas.shape) or not (torch.isfinite(values).all() and (values > 0).all()):
         raise InputError(
@@ -62,7 +64,8 @@ def temperature_rule(
         )
     if values.ndim == 0:
         return lambda sigma: values.to(sigma).expand_as(sigma)
-    edges = (sigmas[1:] * sigmas[:-1]).sqrt()
+    sigmas, order = sigmas.sort()
+    values, edges = values[order], (sigmas[1:] * sigmas[:-1]).sqrt()
     return lambda sigma: values.to(sigma)[torch.bucketize(sigma, edges.to(sigma))]
 
 
@@ -103,6 +106,14 @@ def collapse_level(distances: Tensor, count: int, failure: float = 0.01) -> floa
         return 0.0
     tail = torch.special.ndtri(torch.tensor(failure / (count - 1), dtype=torch.float64))
     return float(distances.median()) / (-2 * float(tail))
+
+
+def collapse_of(centers: Tensor | ImageSet) -> float:
+    """:func:`collapse_level` from at most 1,000 of the centers (M, *shape), evenly spaced among them."""
+    if len(centers) < 3:
+        return 0.0
+    some = torch.linspace(0, len(centers) - 1, min(len(centers), 1000)).long()
+    return collapse_level(Search(centers)(centers[some], 2).distances[:, 1], len(centers))
 
 
 def perplexity_of(temperature: object) -> float | None:

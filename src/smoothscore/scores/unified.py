@@ -22,16 +22,17 @@ from torch import Tensor
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.mixture import Centers, GaussianKernel, active, field, log_mass, log_weights
-from smoothscore.neighbors import NeighborGraph, Search
+from smoothscore.neighbors import NeighborGraph
 from smoothscore.scores.base import Sigma
 from smoothscore.scores.centered import CenterScore
 from smoothscore.scores.jacobian import CenterJacobian, Jacobian, JvpJacobian
 from smoothscore.scores.levels import Levels
+from smoothscore.scores.listed import listed
 from smoothscore.scores.neighborhood import Neighborhood
 from smoothscore.scores.shells import ContinuousShell, NearestLevel, Profile, ShellKernel
 from smoothscore.scores.temperature import (
     Rule,
-    collapse_level,
+    collapse_of,
     perplexity_of,
     perplexity_temperature,
     temperature_rule,
@@ -76,24 +77,25 @@ class UnifiedScore(CenterScore):
         self,
         centers: Tensor | ImageSet,
         sigmas: Tensor | Sequence[float],
-        temperature: float | Tensor | str | Rule = 1.0,
+        temperature: float | Sequence[float] | Tensor | str | Rule = 1.0,
         neighbors: int | NeighborGraph | None = None,
         optimal_shell: bool | Literal["continuous"] = False,
         radius: float | None = None,
-        level_weights: Tensor | None = None,
+        level_weights: Tensor | Sequence[float] | None = None,
     ) -> None:
         super().__init__(Centers(centers))
-        levels, order = _ascending(sigmas)
-        weights = levels**2 if level_weights is None else _positive(level_weights, levels)[order]
+        given = listed("sigmas", sigmas)
+        levels, order = given.sort()
+        if (levels.diff() == 0).any():
+            raise InputError("Some noise levels in sigmas are equal; give each level once.")
+        weights = levels**2 if level_weights is None else listed("level_weights", level_weights, len(levels))[order]
         self.sigma_min, self.sigma_max = float(levels[0]), float(levels[-1])
         self.profile = _profile(levels, weights, self.dim, optimal_shell, level_weights is not None)
         self.constant = -self.dim / 2 * math.log(2 * math.pi) - float(weights.sum().log())
-        self.perplexity = perplexity_of(temperature)
-        if isinstance(temperature, Tensor):
-            temperature = _positive(temperature, levels)[order] if temperature.ndim else float(temperature)
-        self.temperature = temperature
+        self.temperature, self.perplexity = temperature, perplexity_of(temperature)
         if self.perplexity is None:
-            self.rule = temperature_rule(temperature, levels, self.dim, lambda: _collapse(centers))
+            self.rule = temperature_rule(temperature, given, self.dim, lambda: collapse_of(centers))
+        self.constant_temperature = _number(temperature)
         if radius is not None and neighbors is None:
             raise InputError("radius says which of the neighbors to keep; give neighbors, too.")
         self.neighborhood = None if neighbors is None else Neighborhood(centers, neighbors, radius)
@@ -114,9 +116,9 @@ class UnifiedScore(CenterScore):
             InputError: the temperature changes with x, or the centers do: such fields have no potential.
         """
         x, _ = self.check(x, 1.0)
-        if self.neighborhood or not isinstance(self.temperature, int | float):
+        heat = self.constant_temperature
+        if self.neighborhood or heat is None:
             raise InputError("Only a constant temperature over all centers has a log-density; take score instead.")
-        heat = float(self.temperature)
         return heat * log_mass(x, self.centers, self._kernel(x), self.constant / heat)
 
     def level(self, x: Tensor) -> Tensor:
@@ -170,8 +172,8 @@ class UnifiedScore(CenterScore):
                 shares = log_weights(x[some], self.centers, exact.select(some))
                 parts.append(perplexity_temperature(shares, self.perplexity))
             return torch.cat(parts)
-        if isinstance(self.temperature, int | float):
-            return ones * self.temperature
+        if self.constant_temperature is not None:
+            return ones * self.constant_temperature
         return self.rule(self._level(self._nearest(x)[1]))
 
     def _nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,24 +210,12 @@ class UnifiedScore(CenterScore):
         return pull.to(x.dtype).reshape(x.shape), heat, indices, weights
 
 
-def _ascending(sigmas: Tensor | Sequence[float]) -> tuple[Tensor, Tensor]:
-    try:
-        levels = torch.as_tensor(sigmas, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError):
-        raise InputError(f"sigmas is {sigmas!r}; give a list of positive, finite noise levels.") from None
-    if levels.ndim != 1 or len(levels) == 0 or not (torch.isfinite(levels).all() and (levels > 0).all()):
-        raise InputError("sigmas must be a list of positive, finite noise levels.")
-    levels, order = levels.sort()
-    if (levels.diff() == 0).any():
-        raise InputError("Some noise levels in sigmas are equal; give each level once.")
-    return levels, order
-
-
-def _positive(values: Tensor, levels: Tensor) -> Tensor:
-    values = torch.as_tensor(values).detach().double().cpu()
-    if values.shape != levels.shape or not (torch.isfinite(values).all() and (values > 0).all()):
-        raise InputError(f"Give one positive, finite number for each of the {len(levels)} noise levels.")
-    return values
+def _number(temperature: object) -> float | None:
+    """A temperature that is one number, as a float."""
+    if isinstance(temperature, str) or callable(temperature):
+        return None
+    values = torch.as_tensor(temperature)
+    return None if values.ndim else float(values)
 
 
 def _profile(levels: Tensor, weights: Tensor, dim: int, optimal_shell: bool | str, weighted: bool) -> Profile:
@@ -236,12 +226,3 @@ def _profile(levels: Tensor, weights: Tensor, dim: int, optimal_shell: bool | st
             raise InputError("Continuous shells have the level weights sigma^2; leave out level_weights.")
         return ContinuousShell(levels, dim)
     return NearestLevel(levels, weights.log(), dim) if optimal_shell else Levels(levels, weights.log(), dim)
-
-
-def _collapse(centers: Tensor | ImageSet) -> float:
-    """The level of the rule "collapse", from at most 1,000 centers evenly spaced in the set."""
-    if len(centers) < 3:
-        return 0.0
-    some = torch.linspace(0, len(centers) - 1, min(len(centers), 1000)).long()
-    found = Search(centers)(centers[some], 2).distances[:, 1]
-    return collapse_level(found, len(centers))

@@ -19,7 +19,7 @@ from smoothscore.networks.store import read_description
 from smoothscore.report import write_text
 from smoothscore.version import __version__
 
-__all__ = ["as_begun", "check_same", "description_of", "read_run", "write_run"]
+__all__ = ["as_begun", "check_same", "description_of", "gone_on", "read_run", "write_run"]
 
 FREE = ("steps", "checkpoint_every", "keep", "watch_every", "watch_samples", "stop_on_memorization", "reasons")
 """Settings that may change when a run goes on: none of them changes a step."""
@@ -45,12 +45,14 @@ def description_of(config: TrainConfig, train: Tensor | ImageSet, held_out: Tens
 
 
 def check_same(run: Path, config: TrainConfig, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings or other images."""
-    if now["fingerprints"]["train"] != before["fingerprints"]["train"]:
-        raise InputError(
-            f"The run in {run} was begun with {before['images']['train']} other training images (fingerprint "
-            f"{before['fingerprints']['train'][:12]}); give those, or another folder."
-        )
+    """Refuse to go on with other settings or other images; held-out ones may be given later, or be left out."""
+    for name, title in {"train": "training", "held_out": "held-out"}.items():
+        is_, was = (each["fingerprints"].get(name) for each in (now, before))
+        if is_ and was and is_ != was:
+            raise InputError(
+                f"The run in {run} was begun with {before['images'][name]} other {title} images (fingerprint "
+                f"{was[:12]}, these have {is_[:12]}); give those, or another folder."
+            )
     old = TrainConfig.from_dict(before["config"])
     free = {name: getattr(config, name) for name in FREE}
     other = [
@@ -59,6 +61,12 @@ def check_same(run: Path, config: TrainConfig, now: Mapping[str, Any], before: M
     if other:
         was = ", ".join(f"{name} was {getattr(old, name)!r}" for name in other)
         raise InputError(f"The run in {run} was begun with other settings ({was}); give those, or another folder.")
+
+
+def gone_on(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a run that goes on: of held-out images that are left out now, what was known before."""
+    sets = ("images", "fingerprints", "sources")
+    return {**now, **{name: {**before.get(name, {}), **now[name]} for name in sets}}
 
 
 def as_begun(run: Path, config: TrainConfig) -> TrainConfig:

@@ -2,25 +2,28 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet
-from smoothscore.errors import InputError
-from smoothscore.geometry.duplicates import first_of_each
+from smoothscore.errors import DataWarning, InputError
+from smoothscore.geometry.duplicates import first_of_each, shared_images
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.networks.store import describe, write_description
 from smoothscore.report import Result, Section
 from smoothscore.scores.network import MOMENTS
 from smoothscore.training import run_page
 from smoothscore.training.checkpoints import checkpoints, lock
-from smoothscore.training.description import as_begun, check_same, description_of, read_run, write_run
+from smoothscore.training.description import as_begun, check_same, description_of, gone_on, read_run, write_run
 from smoothscore.training.history import History
 from smoothscore.training.moments import write_moments
 from smoothscore.training.setup import form_of, make_network, make_objective
@@ -119,8 +122,10 @@ def train(
         The run, at its last step or where a look stopped it.
 
     Raises:
-        InputError: settings that do not fit the images or the run in ``out``, other images than before, another process
-            at work in ``out``, a loss that is no number, memory or disk full. What was written stays whole.
+        InputError: settings that do not fit the images or the run in ``out``, other training or held-out images than
+            before, another process at work in ``out``, a loss that is no number, memory or disk full. What was written
+            stays whole.
+        DataWarning: some held-out images are training images; they are left out.
     """
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
@@ -132,6 +137,11 @@ def train(
         if before is None:
             raise InputError("There is no configuration; give one, or resume a run.")
         config = TrainConfig.from_dict(before["config"])
+    if held_out is not None and shape_of(held_out) != shape_of(train):
+        raise InputError(
+            f"The held-out images have shape {tuple(shape_of(held_out))} and the training images "
+            f"{tuple(shape_of(train))}; bring them to one shape."
+        )
     chosen = _distinct(train) if config.deduplicate else train
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # which accelerate does not look for without a GPU
     accelerator = Accelerator(cpu=several and not torch.cuda.is_available())
@@ -145,7 +155,7 @@ def train(
         check_same(run, config, description, before)
         if before.get("stopped") and _stops(config, before["stopped"]):
             return Run.load(run)
-        config = as_begun(run, config)
+        config, description = as_begun(run, config), gone_on(description, before)
     network = make_network(config, chosen)
     objective = make_objective(config, chosen)
     if accelerator.is_main_process:
@@ -159,7 +169,7 @@ def train(
             if not (run / MOMENTS).exists():
                 write_moments(run / MOMENTS, chosen)
         looks = config.watch_every and accelerator.is_main_process
-        watch = Watch(chosen, held_out, config, form_of(config)) if looks else None
+        watch = Watch(chosen, _unseen(chosen, held_out), config, form_of(config)) if looks else None
         board = _board(run) if tensorboard and accelerator.is_main_process else None
         trainer = Trainer(network, objective, chosen, config, run, accelerator, watch, board)
         trainer.go_on()
@@ -181,6 +191,20 @@ def _stops(config: TrainConfig, stopped: Mapping[str, Any]) -> bool:
 
 def _distinct(images: Images) -> Images:
     return images[first_of_each(images)]
+
+
+def _unseen(train: Images, held_out: Images | None) -> Images | None:
+    """The held-out images that are no training images."""
+    leaked = [] if held_out is None else shared_images(train, held_out)
+    if held_out is None or not leaked:
+        return held_out
+    warnings.warn(
+        f"{len(leaked)} of {len(held_out)} held-out images are training images; the looks for copies leave them out.",
+        DataWarning,
+        stacklevel=3,
+    )
+    rest = np.setdiff1d(np.arange(len(held_out)), leaked)
+    return held_out[rest] if len(rest) else None
 
 
 def _make_folder(run: Path) -> None:

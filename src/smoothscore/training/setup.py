@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
+from smoothscore.geometry.pairs import shape_of
 from smoothscore.neighbors import NeighborGraph
 from smoothscore.networks import LinearBypass, Preconditioning, build, preconditioning
 from smoothscore.scores import GaussianScore
@@ -66,9 +68,9 @@ def make_network(config: TrainConfig, train: Tensor | ImageSet) -> nn.Module:
         options["augmentation"] = AUGMENT_LABELS
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        network = build(config.network, _shape(train), noise_conditional=not blind, **options)
+        network = build(config.network, shape_of(train), noise_conditional=not blind, **options)
     if config.linear_bypass:
-        rank = min(BYPASS_RANK, _shape(train).numel(), len(train) - 1)
+        rank = min(BYPASS_RANK, shape_of(train).numel(), len(train) - 1)
         gaussian = GaussianScore.fit(train, rank=rank, shrinkage=BYPASS_SHRINKAGE)
         return LinearBypass(network, gaussian.float())
     return network
@@ -88,7 +90,7 @@ def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
         config.sigma_min,
         config.sigma_max,
         config.gaps if config.method != "gap" else (),
-        _shape(train).numel(),
+        shape_of(train).numel(),
     )
     shared: dict[str, Any] = {
         "form": form_of(config),
@@ -96,13 +98,13 @@ def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
         "flips": config.flips,
         "augment": Augmentation(config.augment) if config.augment else None,
     }
-    if (config.flips or config.augment) and len(_shape(train)) != 3:
+    if (config.flips or config.augment) and len(shape_of(train)) != 3:
         raise InputError("Points cannot be mirrored or moved; leave flips and augment out.")
     if config.method == "temperature":
-        if not 2 <= config.neighbors <= len(train):
+        most, whose = _fewest(train, config.within_class)
+        if not 2 <= config.neighbors <= most:
             raise InputError(
-                f"neighbors is {config.neighbors}; with {len(train)} training images give 2 to {len(train)}, the image "
-                "itself included."
+                f"neighbors is {config.neighbors}; with {most} {whose} give 2 to {most}, the image itself included."
             )
         graph = NeighborGraph.build(train, config.neighbors - 1, config.space, config.within_class)
         return Temperature(train, graph, config.temperature, config.sigma_collapse, **shared)
@@ -113,5 +115,10 @@ def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
     return Unconditional(**shared) if config.method == "unconditional" else Conditional(**shared)
 
 
-def _shape(images: Tensor | ImageSet) -> torch.Size:
-    return images.shape if isinstance(images, ImageSet) else images.shape[1:]
+def _fewest(train: Tensor | ImageSet, within_class: bool) -> tuple[int, str]:
+    """Among how many images the neighbors of an image are at least, and which these are, in words."""
+    labels = train.labels if isinstance(train, ImageSet) else None
+    if not within_class or labels is None:
+        return len(train), "training images"
+    classes, counts = np.unique(labels, return_counts=True)
+    return int(counts.min()), f"images of class {classes[counts.argmin()]}"

@@ -29,11 +29,12 @@ from smoothscore.neighbors import NeighborGraph
 from smoothscore.networks.form import Preconditioning, spread
 from smoothscore.scores.shells import ContinuousShell, ShellKernel
 from smoothscore.scores.temperature import collapse_level, perplexity_of, perplexity_temperature, temperature_rule
+from smoothscore.training.neighborhoods import Listed, Neighborhoods, Stored
 from smoothscore.training.objective import Batch, Objective, Target
 
 __all__ = ["Temperature"]
 
-TILE = 2**21  # values of neighbors held at a time, so that they stay in the cache
+TILE = 2**21  # values of neighbors written out at a time, so that they stay in the cache
 
 
 class Temperature(Objective):
@@ -95,13 +96,13 @@ class Temperature(Objective):
         goal = batch.clean.clone()
         top, effective = torch.ones_like(batch.sigma), torch.ones_like(batch.sigma)
         smoothed = self._smoothed(batch.sigma).nonzero()[:, 0]
-        size = max(1, TILE // (self.indices.shape[1] * self.centers.dim))
-        for some in torch.split(smoothed, size):
-            rows = self._rows(batch, some)
-            weights, shares, heat = self._weights(batch, some, rows)
-            pull = torch.bmm(shares.to(rows.dtype).unsqueeze(1), rows).reshape(-1, *batch.clean.shape[1:])
-            rest = (1 - shares.sum(1)).to(rows.dtype)
-            softened = pull + spread(rest, pull) * batch.x[some]
+        in_place = batch.moves is None and self.centers.stored is not None
+        size = len(smoothed) if in_place else TILE // (self.indices.shape[1] * self.centers.dim)
+        for some in torch.split(smoothed, max(1, size)):
+            near, squares = self._stored(batch, some) if in_place else self._listed(batch, some)
+            weights, shares, heat = self._weights(batch, some, near, squares)
+            pull = near.sum(shares, goal.dtype).reshape(-1, *goal.shape[1:])
+            softened = pull + spread(1 - shares.sum(1), pull).to(pull) * batch.x[some]
             kept = self._acts(heat)
             some = some[kept]
             goal[some] = softened[kept]
@@ -123,24 +124,30 @@ class Temperature(Objective):
             return heat > 1
         return torch.ones_like(heat, dtype=torch.bool)
 
-    def _rows(self, batch: Batch, some: Tensor) -> Tensor:
-        """The neighbors of some images, themselves first: (b, K, d), in [-1, 1]."""
+    def _stored(self, batch: Batch, some: Tensor) -> tuple[Neighborhoods, Tensor]:
+        """The neighbors of some images, themselves first, and their squared distances from these (b, K)."""
         assert batch.indices is not None
-        wanted = self.indices[batch.indices[some]]
-        rows = self.centers.rows(wanted.flatten(), batch.clean.dtype).reshape(*wanted.shape, self.centers.dim)
-        if batch.moves:
-            images = rows.reshape(*wanted.shape, *self.centers.shape)
-            rows = batch.moves.select(some)(images).reshape(rows.shape)
-        return rows
+        here = batch.indices[some]
+        return Stored(self.centers, self.indices[here]), self.squares[here]
 
-    def _weights(self, batch: Batch, some: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The weights w_j and sigma^2 w_j kappa_j, both (b, K) float64, and the temperatures (b,)."""
+    def _listed(self, batch: Batch, some: Tensor) -> tuple[Neighborhoods, Tensor]:
+        """The same, written out; moved with their image."""
         assert batch.indices is not None
+        here = batch.indices[some]
+        wanted = self.indices[here]
+        rows = self.centers.rows(wanted.flatten(), batch.clean.dtype).reshape(*wanted.shape, self.centers.dim)
+        if batch.moves is None:
+            return Listed(rows), self.squares[here]
+        images = rows.reshape(*wanted.shape, *self.centers.shape)
+        rows = batch.moves.select(some)(images).reshape(rows.shape)
+        return Listed(rows), (rows - rows[:, :1]).double().square().sum(2)
+
+    def _weights(
+        self, batch: Batch, some: Tensor, near: Neighborhoods, squares: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights w_j and sigma^2 w_j kappa_j, both (b, K) float64, and the temperatures (b,)."""
         sigma, noise = batch.sigma[some].double().unsqueeze(1), batch.noise[some].flatten(1)
-        along = torch.bmm(rows, noise.unsqueeze(2)).squeeze(2).double()
-        squares = self.squares[batch.indices[some]]
-        if batch.moves:
-            squares = (rows - rows[:, :1]).double().square().sum(2)
+        along = near.along(noise)
         offset = squares + 2 * sigma * (along[:, :1] - along)
         base = sigma**2 * noise.double().square().sum(1, keepdim=True)
         one = torch.ones_like(base[:, 0])

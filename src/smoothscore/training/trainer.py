@@ -8,8 +8,6 @@ spread over processes (``accelerate launch -m smoothscore train ...``) has the l
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from smoothscore.mixture import Centers
 from smoothscore.training.averages import Averages, average_name
 from smoothscore.training.checkpoints import checkpoints, prune, restore, save_checkpoint
 from smoothscore.training.draws import Draws, batch_indices, draw
+from smoothscore.training.guards import enough_memory, reproducible
 from smoothscore.training.history import History, Tally
 from smoothscore.training.objective import Losses, Objective
 from smoothscore.training.watch import Watch
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["LOG_EVERY", "Trainer"]
 
 LOG_EVERY = 50
-NO_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED")
-"""What the libraries below say, each in its own words, when memory runs out."""
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -120,7 +117,7 @@ class Trainer:
         self.forward.train()
         if config.stop_on_memorization is not None and not checkpoints(self.run):
             self._save()  # what is kept if the first look already stops the run
-        with _reproducible(), progress.task("training", total=config.steps) as advance:
+        with reproducible(), progress.task("training", total=config.steps) as advance:
             advance(self.step)
             while self.step < config.steps and self.stopped is None:
                 norm = self._take_step()
@@ -153,15 +150,9 @@ class Trainer:
         draws = draw(config.seed, step, self.positions, self.store.shape).to(device)
         own = np.random.SeedSequence([config.seed, step, self.positions.start]).generate_state(1)
         torch.manual_seed(int(own[0]))  # of dropout
-        try:
+        with enough_memory(step, config.batch_size):
             total, losses = self.forward(images, indices, draws)
             self.scaler.scale(total).backward()
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise self._out_of_memory() from error
-        except RuntimeError as error:
-            if any(words in str(error) for words in NO_MEMORY):
-                raise self._out_of_memory() from error
-            raise
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.clipped, config.gradient_clip or math.inf)
         self.scaler.step(self.optimizer)
@@ -185,8 +176,8 @@ class Trainer:
             kept = checkpoints(self.run)
             where = f"the checkpoint of step {int(kept[-1].name)} is whole" if kept else "there is no checkpoint yet"
             raise InputError(
-                f"The loss became {loss} and its gradient {float(norm)} in the {LOG_EVERY} steps before step "
-                f"{self.step}; {where}: train with a lower learning_rate than {self.config.learning_rate:g} in a new "
+                f"The loss became {loss} and its gradient {float(norm)} shortly before step {self.step}; "
+                f"{where}: train with a lower learning_rate than {self.config.learning_rate:g} in a new "
                 "folder."
             )
         row = {"step": self.step, "seconds": self.seconds, "loss": loss, "gradient_norm": float(norm)}
@@ -200,29 +191,21 @@ class Trainer:
         """Look for copies in all weights, and stop the run if one has too many."""
         limit = self.config.stop_on_memorization
         if self.accelerator.is_main_process and self.watch is not None:
-            raw = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-            states = {"raw": raw} | {average_name(life): self.averages.state(life) for life in self.averages.values}
-            for name, state in states.items():
-                self.network.load_state_dict(state)
-                look, samples = self.watch(self.step, name, self.network)
-                self.history.looks.append(look)
-                self._show(look)
-                self.watch.keep(self.run, look, samples)
-            self.network.load_state_dict(raw)
-            now = [look for look in self.history.looks if look["step"] == self.step and look.get("memorized")]
-            worst = max(now, key=lambda look: float(look["memorized"]["value"]), default=None)
-            if limit is not None and worst and worst["memorized"]["value"] > limit:
-                self.stopped = {"step": self.step, "weights": worst["weights"], **worst["memorized"]}
+            averages = {average_name(life): self.averages.state(life) for life in self.averages.values}
+            looks = self.watch.look(self.step, self.network, averages, self.run)
+            self.history.looks += looks
+            copies = {look["weights"]: look["memorized"] for look in looks if "memorized" in look}
+            worst = max(copies, key=lambda name: float(copies[name]["value"]), default=None)
+            if worst is not None and limit is not None and copies[worst]["value"] > limit:
+                self.stopped = {"step": self.step, "weights": worst, **copies[worst]}
+            for name, found in copies.items() if self.board is not None else ():
+                self.board.add_scalar(f"memorized/{name}", found["value"], self.step)
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
             shared = [self.stopped]
             broadcast_object_list(shared)
             self.stopped = shared[0]
-
-    def _show(self, look: dict[str, Any]) -> None:
-        if self.board is not None and look.get("memorized"):
-            self.board.add_scalar(f"memorized/{look['weights']}", look["memorized"]["value"], self.step)
 
     def _save(self) -> None:
         """Write a checkpoint and delete the oldest."""
@@ -232,22 +215,3 @@ class Trainer:
             state = {"seconds": self.seconds, "history": self.history.to_dict(), "scaler": self.scaler.state_dict()}
             save_checkpoint(self.run, self.step, self.network, self.averages, self.optimizer, state)
             prune(self.run, self.config.keep)
-
-    def _out_of_memory(self) -> InputError:
-        return InputError(
-            f"Memory ran out at step {self.step} with batch_size {self.config.batch_size}; make the batch smaller in a "
-            "new folder, or train on more processes."
-        )
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Deterministic convolutions inside, and PyTorch's generator as it was afterwards."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before

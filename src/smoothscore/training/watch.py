@@ -12,6 +12,7 @@ measures for each
 Images, noise and levels are the same in every look.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ class Watch:
         self.moments = {name: moments(images.flatten(1).numpy()) for name, images in some.items() if len(images) > 1}
         self.points = {name: images[:POINTS] for name, images in some.items()}
         self.control = None if held_out is None else _rate(self.test(some["held_out"]).ratio)
+
+    def look(
+        self, step: int, network: nn.Module, averages: Mapping[str, Mapping[str, Tensor]], run: Path
+    ) -> list[dict[str, Any]]:
+        """Looks at the network's weights ("raw") and at its averages by name, each with a picture in ``run``."""
+        raw = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        looks = []
+        for name, state in {"raw": raw, **averages}.items():
+            network.load_state_dict(state)
+            look, samples = self(step, name, network)
+            self.keep(run, look, samples)
+            looks.append(look)
+        network.load_state_dict(raw)
+        return looks
 
     def __call__(self, step: int, weights: str, network: nn.Module) -> tuple[dict[str, Any], Tensor]:
         """What one set of weights has learned, in JSON's own types, and its samples."""
