@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from smoothscore import ImageSet, __version__, load_images, schedules
+from smoothscore.data.query import parse_source
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
 
@@ -184,7 +185,7 @@ def resident(data: str, kind: str, sigma: float) -> None:
     small = torch.randn(128, 64)
     (small @ small.T).sum()  # the thread pool and its like
     found = {"imports": peak()}
-    images = load_images(data)
+    images = load_images(**parse_source(data)[0])
     source = images if kind == "disk" else torch.from_numpy(images.take(range(len(images))))
     score = EmpiricalScore(source)
     x = sigma * torch.randn(128, *score.shape)
@@ -246,7 +247,11 @@ def crossover(images: ImageSet, options: argparse.Namespace) -> dict[str, object
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", default="mnist-5k", help="images, as smoothscore.load_images reads them")
+    parser.add_argument(
+        "--data",
+        default="mnist-5k",
+        help="images, as smoothscore.load_images reads them; DATA?limit=5000 for some of them",
+    )
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 128])
     parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="of --crossover")
@@ -267,7 +272,7 @@ def main() -> None:
     if options.resident:
         resident(options.data, options.resident[0], float(options.resident[1]))
         return
-    images = load_images(options.data)
+    images = load_images(**parse_source(options.data)[0])
     print(f"{images!r}, {torch.get_num_threads()} threads, {'processor' if options.cpu else 'wall'} time")
     chosen = [part for part in PARTS[1:] if getattr(options, part)] or ["speed"]
     measures = {"speed": speed, "unified": unified, "run": run, "memory": memory, "crossover": crossover}

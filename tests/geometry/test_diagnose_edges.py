@@ -92,11 +92,13 @@ def test_a_file_of_points(run) -> None:  # type: ignore[no-untyped-def]
     for score in ("empirical", "gaussian", "gmm"):
         options = "?components=2" if score == "gmm" else ""
         arguments = "diagnose", "train.npy", "--held-out", "other.npy", "--noises", "5", "--json", "d.json"
+        arguments += ("--sigmas", "0.01:3:16")
         code, out, err = run(*arguments, "--score", f"{score}:train.npy{options}")
         assert code == 0, err
         assert "40 (points of 2 values)" in out
         assert "--network mlp" in out
-    arrays = verbs.diagnose(points[:40], points[40:], noises=5).posterior_weight.mean.tolist()
+    levels = log_uniform(16, 0.01, 3)
+    arrays = verbs.diagnose(points[:40], points[40:], sigmas=levels, noises=5).posterior_weight.mean.tolist()
     assert json.loads(Path("d.json").read_text())["posterior_weight"]["mean"] == arrays
     assert "About 11.1% of independent points of 2 values pass for copies" in Path("d.json").read_text()
     for words, message in (

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from smoothscore.mixture import Centers, GaussianKernel, dense, rows, sums
 from smoothscore.mixture.rows import multiply
+from smoothscore.mixture.stored import Bytes
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.unified import UnifiedScore
 
@@ -90,6 +91,29 @@ def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: floa
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == COUNT, "nothing was spoiled, so nothing was tested"
     monkeypatch.setattr(dense, "_passes", lambda *a: torch.ones(8, dtype=torch.bool))
+    assert error(x, centers, 10.0).max() > 10 * clean.max(), "what was spoiled did not matter"
+
+
+@pytest.mark.parametrize("batch", [3, 8])
+def test_wrong_products_of_stored_pixels_are_noticed(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """The same where the pixels are summed as they are stored."""
+    centers = Centers(torch.randint(0, 256, (3 * COUNT, DIM), generator=seeded(4), dtype=torch.uint8))
+    bright = centers.rows(torch.arange(centers.count)).mean(1)
+    right, used = Bytes.products, []
+
+    def spoiled(self: Bytes, start: int, stop: int, out: Tensor) -> Tensor:
+        right(self, start, stop, out)
+        if "float32" in (str(self.x.dtype), str(out.dtype)):
+            out += 3 * bright[start:stop, None].to(out.dtype)
+            used.append(stop - start)
+        return out
+
+    x = (10 * torch.randn(batch, DIM, generator=seeded(8))).float()
+    clean = error(x, centers, 10.0)
+    monkeypatch.setattr(Bytes, "products", spoiled)
+    assert error(x, centers, 10.0).max() < 1e-5
+    assert sum(used) == centers.count, "nothing was spoiled, so nothing was tested"
+    monkeypatch.setattr(dense, "_passes", lambda *a: torch.ones(batch, dtype=torch.bool))
     assert error(x, centers, 10.0).max() > 10 * clean.max(), "what was spoiled did not matter"
 
 

@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from direct_sums import draw
 from torch import Tensor
 
+from smoothscore.data import load_images
 from smoothscore.mixture import Centers, Kernel, field
 from smoothscore.networks import build
 from smoothscore.scores import jacobian as module
 from smoothscore.scores.empirical import EmpiricalScore
 from smoothscore.scores.jacobian import CenterJacobian, JvpJacobian
+from smoothscore.scores.unified import UnifiedScore
 
 SIGMAS = torch.tensor([0.3, 0.5, 1.0, 2.0, 0.1, 5.0], dtype=torch.float64)
 
@@ -136,3 +139,22 @@ def test_a_network_without_forward_derivatives_is_differentiated_backward_twice(
         product = JvpJacobian(network, x).matvec(v)
         expected = (network(x + 1e-5 * v) - network(x - 1e-5 * v)) / 2e-5
     assert torch.allclose(product, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("rule", [50.0, "5/sigma", "perplexity:5"])
+@pytest.mark.parametrize("stored", [True, False])
+def test_neighbors_of_stored_images_have_a_jacobian_at_the_temperature_of_the_point(rule, stored):
+    """Indices of centers are looked up inside the differentiated function; images are rows of a NumPy array."""
+    images = load_images("digits", limit=40, seed=0)
+    x = images.tensor(torch.float64)[:1] + 0.8 * draw(1, 64, seed=5).reshape(1, 1, 8, 8)
+    centers, sigmas = images if stored else images.tensor(torch.float64), [0.1, 1.0, 10.0]
+    score = UnifiedScore(centers, sigmas, rule, neighbors=12)
+    fixed = UnifiedScore(centers, sigmas, float(score.temperature_at(x)), neighbors=12)
+    jacobian, basis = score.jacobian(x), torch.eye(64, dtype=torch.float64).reshape(64, 1, 1, 8, 8)
+    dense = torch.stack([jacobian.matvec(v).flatten() for v in basis])
+    step = 1e-5 * basis[:, 0]
+    differences = (fixed.score(x + step) - fixed.score(x - step)).flatten(1) / 2e-5
+    torch.testing.assert_close(dense, differences, rtol=1e-6, atol=1e-6)
+    values = torch.linalg.eigvalsh((dense + dense.T) / 2)
+    torch.testing.assert_close(jacobian.largest_eigenvalue()[0], values[-1], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(jacobian.spectral_radius()[0], values.abs().max(), rtol=1e-8, atol=1e-8)

@@ -106,3 +106,17 @@ def test_graphs_of_other_images_and_missing_indices_are_refused(images):
     objective = Temperature(images, graph, form="score")
     with pytest.raises(ss.InputError, match="indices"):
         objective(nn.Identity(), images.tensor()[:4])
+
+
+def test_points_in_the_plane_need_a_network_that_takes_the_level(tmp_path):
+    """Their shells have no best level."""
+    points = torch.tensor([0.5, 0.0]) + 0.1 * torch.randn(100, 2)
+    objective = Temperature(points, NeighborGraph.build(points, 4))
+    with pytest.raises(ss.InputError, match="Points of 2 values have no best shell"):
+        objective(ss.networks.build("mlp", (2,), noise_conditional=False), points[:8], torch.arange(8))
+    settings = {"method": "temperature", "neighbors": 5, "network": "mlp", "steps": 2}
+    with pytest.raises(ss.InputError, match="take the preconditioning 'edm'"):
+        ss.train(points, ss.TrainConfig(**settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = ss.train(points, ss.TrainConfig(**settings, preconditioning="edm"), tmp_path / "run")
+    assert run.step == 2

@@ -140,9 +140,7 @@ class Running:
         return some, *self.add(logits, offset, precision, draws)
 
     def at_once(self, start: int, s: Tensor, floor: float, draws: int) -> Weighed:
-        """The same by one loop, of few operations: each of them takes longer than the loop, whose data push it out of the
-        cache.
-        """
+        """The same by one loop and few operations on tensors, each of which takes as long as the loop."""
         from smoothscore.mixture.weights_loop import weigh
 
         weights, carries, mass = np.empty(s.shape, np.float32), np.empty(len(s), np.bool_), np.empty(s.shape[1])

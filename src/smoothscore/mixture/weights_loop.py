@@ -31,7 +31,7 @@ def weigh(
     weights: Array,
     mass: Array,
     carries: Array,
-) -> bool:
+) -> int:
     """Write exp(steep (s - middle)) into ``weights`` and their sums over the centers into ``mass``.
 
     Args:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from smoothscore.errors import InputError
 from smoothscore.mixture import Active, Centers, Kernel, active, spread, sums
@@ -153,11 +154,13 @@ class JvpJacobian(Jacobian):
         out: Tensor
         if self._forward:
             try:
-                out = torch.func.jvp(self.score, (self.x,), (v,))[1]
+                with forward_ad.dual_level():
+                    dual = self.score(forward_ad.make_dual(self.x, v))  # type: ignore[no-untyped-call]
+                    tangent = forward_ad.unpack_dual(dual).tangent  # type: ignore[no-untyped-call]
             except RuntimeError:
                 self._forward = False
             else:
-                return out
+                return torch.zeros_like(v) if tangent is None else tangent
         out = torch.autograd.functional.jvp(self.score, self.x, v)[1]  # type: ignore[no-untyped-call]
         return out
 
@@ -176,7 +179,9 @@ class JvpJacobian(Jacobian):
 
     def _symmetric(self, v: Tensor) -> Tensor:
         shaped = v.reshape(self.shape)
-        transposed: Tensor = torch.func.vjp(self.score, self.x)[1](shaped)[0]
+        with torch.enable_grad():
+            x = self.x.clone().requires_grad_()
+            (transposed,) = torch.autograd.grad(self.score(x), x, shaped)
         return ((self.matvec(shaped) + transposed) / 2).flatten(1)
 
 

@@ -17,7 +17,7 @@ from smoothscore.training.augment import AUGMENT_LABELS, Augmentation
 from smoothscore.training.law import NoiseLaw
 from smoothscore.training.objective import Objective
 from smoothscore.training.objectives import Conditional, Dummy, Gap, Unconditional
-from smoothscore.training.temperature import Temperature
+from smoothscore.training.temperature import Temperature, best_shells
 
 __all__ = ["form_of", "make_network", "make_objective"]
 
@@ -101,6 +101,8 @@ def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
     if (config.flips or config.augment) and len(shape_of(train)) != 3:
         raise InputError("Points cannot be mirrored or moved; leave flips and augment out.")
     if config.method == "temperature":
+        if form_of(config).name not in NEED_LEVEL:
+            best_shells(shape_of(train).numel())
         most, whose = _fewest(train, config.within_class)
         if not 2 <= config.neighbors <= most:
             raise InputError(

@@ -32,9 +32,18 @@ from smoothscore.scores.temperature import collapse_level, perplexity_of, perple
 from smoothscore.training.neighborhoods import Listed, Neighborhoods, Stored
 from smoothscore.training.objective import Batch, Objective, Target
 
-__all__ = ["Temperature"]
+__all__ = ["Temperature", "best_shells"]
 
 TILE = 2**21  # values of neighbors written out at a time, so that they stay in the cache
+
+
+def best_shells(dim: int) -> None:
+    """Refuse points of one or two values, whose shells have no best level: r^2 / (d - 2)."""
+    if dim < 3:
+        raise InputError(
+            f"Points of {dim} values have no best shell, by which targets are softened without the noise level; take "
+            "the preconditioning 'edm', or 've', with a network that takes the level."
+        )
 
 
 class Temperature(Objective):
@@ -51,7 +60,8 @@ class Temperature(Objective):
         form: see :class:`Objective`.
 
     Raises:
-        InputError: the graph is of other images, or the temperature cannot be used.
+        InputError: the graph is of other images, or the temperature cannot be used; in a call, the network never sees
+            the level and points have fewer than three values.
 
     Cost: B K products of d values a step. Memory: 8 N K bytes beside the graph, and 8 MB.
     """
@@ -93,6 +103,8 @@ class Temperature(Objective):
         """The posterior means, and how many images share them."""
         if batch.indices is None:
             raise InputError("Temperature looks up the neighbors of each image; pass indices.")
+        if not batch.conditional:
+            best_shells(self.centers.dim)
         goal = batch.clean.clone()
         top, effective = torch.ones_like(batch.sigma), torch.ones_like(batch.sigma)
         smoothed = self._smoothed(batch.sigma).nonzero()[:, 0]
