@@ -1,8 +1,8 @@
 """Loops over stored pixels, compiled to machine code at first use and kept on disk.
 
-A matrix product wants floats, so uint8 pixels are first written out four times as large. For many queries together
-that is soon paid back; for one query, or for chosen pairs of images, reading the bytes themselves is several times as
-fast. Importing this module costs half a second and 70 MB (numba, LLVM), so it is imported where a loop is needed.
+A matrix product wants floats, so uint8 pixels are first written out four times as large. Loops read the bytes
+themselves: for one query, or for chosen pairs of images, that is several times as fast, and for many queries no slower.
+Importing this module costs half a second and 70 MB (numba, LLVM), so it is imported where a loop is needed.
 """
 
 from collections.abc import Callable
