@@ -32,6 +32,7 @@ from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.rows import gamma, multiply
+from smoothscore.mixture.stored import few
 from smoothscore.mixture.table import PIECE, Table
 
 __all__ = ["Index"]
@@ -122,18 +123,10 @@ class Index:
         """
         a = self._project(x.float())
         factors = self._factors(x, a, EDGES[0])
-        query = (a[:, : EDGES[0]] * self.grid).T.contiguous()
         table = Table.empty(centers, len(x))
+        table.values[: centers.count] = -self.half[:, None]
         estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
-        rows = ROWS if len(x) > 1 else 4 * ROWS
-        buffer = torch.empty(rows, EDGES[0], device=x.device)
-        for start in range(0, centers.count, rows):
-            stop = min(start + rows, centers.count)
-            stored, block = buffer[: stop - start].copy_(self.fine[start:stop]), table.values[start:stop]
-            multiply(stored, query, block).sub_(self.half[start:stop, None])
-            estimate.settle(start, stop)
-            block.addmm_(self.norms[start:stop], factors)
-            table.settle(start, stop)
+        self._add(self.fine, a[:, : EDGES[0]] * self.grid, factors, table, estimate)
         # The best piece by the estimate, which is the bound less the share of the norms; then the best row in it.
         near = (estimate.peaks.argmax(0) * PIECE + torch.arange(PIECE, device=x.device)[:, None]).clamp_max(
             centers.count - 1
@@ -144,14 +137,29 @@ class Index:
 
     def tighten(self, table: Table, x: Tensor, a: Tensor) -> None:
         """Add the int8 coordinates to the bounds, in place."""
-        query = (a[:, EDGES[0] : COARSE] * self.step).T.contiguous()
         factors = (self._factors(x, a, COARSE).double() - self._factors(x, a, EDGES[0]).double()).float()
-        buffer = torch.empty(ROWS, COARSE - EDGES[0], device=x.device)
-        more = torch.empty(ROWS, len(x), device=x.device)
-        for start in range(0, len(self.coarse), ROWS):
-            stop = min(start + ROWS, len(self.coarse))
+        estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
+        self._add(self.coarse, a[:, EDGES[0] : COARSE] * self.step, factors, table, estimate)
+
+    def _add(self, stored: Tensor, query: Tensor, factors: Tensor, table: Table, estimate: Table) -> None:
+        """Add to the bounds the products with stored coordinates and then, past the peaks of ``estimate``, the norms'
+        share.
+        """
+        if few(len(query)) and stored.device.type == "cpu":
+            from smoothscore.mixture import index_loop
+
+            outputs = (table.values.numpy(), table.peaks.numpy(), estimate.peaks.numpy())
+            asked = (query.contiguous().numpy(), self.norms.numpy(), factors.T.contiguous().numpy())
+            index_loop.add(stored.numpy(), *asked, *outputs)
+            return
+        columns = query.T.contiguous()
+        buffer = torch.empty(ROWS, stored.shape[1], device=stored.device)
+        more = torch.empty(ROWS, len(query), device=stored.device)
+        for start in range(0, len(stored), ROWS):
+            stop = min(start + ROWS, len(stored))
             block = table.values[start:stop]
-            block += multiply(buffer[: stop - start].copy_(self.coarse[start:stop]), query, more[: stop - start])
+            block += multiply(buffer[: stop - start].copy_(stored[start:stop]), columns, more[: stop - start])
+            estimate.settle(start, stop)
             block.addmm_(self.norms[start:stop], factors)
             table.settle(start, stop)
 

@@ -38,7 +38,6 @@ GATHERED = 100  # the same by tensors
 
 # Reach past the nearest center, as a share of the spread of all, up to which bounds from a prefix are tried.
 HOPE = 1 / 5
-FEW_HOPE = 1 / 8  # for few queries: sigma 1.2 for CIFAR-10, where the index gains a third at 1 and loses it at 1.5
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ def candidates(x: Tensor, centers: Centers, kernel: Kernel, tolerance: float, li
     crowded = ((width > centers.spread) | far(x, centers)) & (not listed)
     wide, rest = everyone[crowded], everyone[~crowded]
     found, table = [(everyone[:0], everyone[:0], x[:0, 0])], None
-    hope = FEW_HOPE if direct(centers) and few(len(rest)) else HOPE
-    hopeful = len(rest) > 0 and bool(width[rest].median() < hope * centers.spread)
+    hopeful = len(rest) > 0 and bool(width[rest].median() < HOPE * centers.spread)
     index = centers.bounds(_pass(centers, len(rest))) if hopeful else None
     if index is not None:
         (query, center, r2), missed = _by_index(x[rest], centers, index, kernel.select(rest), tolerance)

@@ -40,6 +40,7 @@ TOGETHER = 16  # and of this many queries
 _CHUNK = 768  # centers in one product: 8 MB at d = 3,072
 _LEAST = 1e-20  # R, so that float32 holds x' also where all centers are one
 _FIT = 4096  # centers that c and the principal directions are found from
+_SPARE = 10  # directions found beyond those that are kept, for which the last ones are better
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ def frame(rows: Rows) -> Frame:
 
 def principal(rows: Rows, at: Frame, count: int) -> Tensor:
     """Orthonormal (d, count): directions of largest variance of at most 4,096 centers, found by random projections."""
-    from sklearn.utils.extmath import randomized_svd  # scikit-learn takes a second to import and 90 MB
-
-    sample = torch.cat([at(part).float() for part in _sample(rows)]).numpy()
-    found = randomized_svd(sample, count, n_iter=2, random_state=0)[2]
-    directions: Tensor = torch.linalg.qr(torch.from_numpy(found.T.astype(np.float64))).Q
+    sample = torch.cat([at(part).float() for part in _sample(rows)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = torch.svd_lowrank(sample, min(count + _SPARE, *sample.shape), niter=2)[2][:, :count]
+    directions: Tensor = torch.linalg.qr(found.double()).Q
     return directions
 
 
