@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.data import ImageSet, load_images
-from smoothscore.mixture import Centers, GaussianKernel, sums
+from smoothscore.mixture import Centers, GaussianKernel, products, sums
 from smoothscore.scores.empirical import EmpiricalScore
 
 SIGMAS = [0.002, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 10.0, 80.0]
@@ -56,11 +56,18 @@ def check(score: EmpiricalScore, rows: Tensor, sigma: float, x: Tensor, mean: fl
     assert logs.max() <= log, logs
 
 
+@pytest.fixture(params=["loops", "matrix products"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to sum pixels for many queries, whatever the number of centers."""
+    monkeypatch.setattr(products, "LOOPS", 0 if request.param == "loops" else 2**60)
+
+
 @pytest.fixture(scope="module")
 def digits() -> ImageSet:
     return load_images("mnist-5k", limit=1000)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_digits(digits: ImageSet, sigma: float) -> None:
     score = EmpiricalScore(digits)
@@ -94,6 +101,7 @@ def test_a_tight_cluster_far_from_zero(dtype: torch.dtype) -> None:
     assert ((ours - expected).norm(dim=1) / expected.norm(dim=1)).max() < (1e-8 if exact else 1e-4)
 
 
+@pytest.mark.usefixtures("either")
 def test_prior_weights(digits: ImageSet) -> None:
     g = torch.Generator().manual_seed(5)
     prior = torch.rand(1000, generator=g, dtype=torch.float64) ** 8
@@ -118,6 +126,7 @@ def test_a_vanishing_prior_on_the_nearest_center() -> None:
     assert found.mean[0, 0] > 29
 
 
+@pytest.mark.usefixtures("either")
 def test_levels_may_differ_within_a_batch_and_batches_do_not_matter(digits: ImageSet) -> None:
     score = EmpiricalScore(digits)
     rows = score.centers.rows(torch.arange(1000))
@@ -136,6 +145,7 @@ def test_non_contiguous_queries(digits: ImageSet) -> None:
     assert torch.equal(score.denoise(x, 0.5), score.denoise(x.contiguous(), 0.5))
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("size", [1e-30, 1e6, 1e15, 1e30, 3e37])
 @pytest.mark.parametrize("sigma", [0.002, 80.0, 1e6])
 def test_results_are_finite_for_finite_queries(digits: ImageSet, size: float, sigma: float) -> None:
@@ -145,6 +155,7 @@ def test_results_are_finite_for_finite_queries(digits: ImageSet, size: float, si
     assert torch.isfinite(score.log_density(x.double(), sigma)).all()
 
 
+@pytest.mark.usefixtures("either")
 def test_other_sums(digits: ImageSet) -> None:
     centers = Centers(digits)
     rows = centers.rows(torch.arange(1000))

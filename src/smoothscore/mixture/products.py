@@ -11,20 +11,22 @@ from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.rows import Rows
-from smoothscore.mixture.stored import Bytes
+from smoothscore.mixture.stored import Bytes, few
 from smoothscore.mixture.table import PIECE, Table
 
 __all__ = ["direct", "over", "products", "rows_for"]
 
+LOOPS = 8192  # centers from which loops serve many queries: half as long again at 5,000, a third less at 10,000
 
-def direct(centers: Centers) -> bool:
+
+def direct(queries: int, centers: Centers) -> bool:
     """Whether the centers are summed from the pixels as they are stored."""
-    return centers.pixels and centers.stored is not None
+    return centers.pixels and centers.stored is not None and (few(queries) or centers.count >= LOOPS)
 
 
 def rows_for(x: Tensor, centers: Centers, dtype: torch.dtype) -> Rows | Bytes:
     """Who reads the centers for queries x (B, d) in float64."""
-    return (Bytes if direct(centers) else Rows)(x, centers, dtype)
+    return (Bytes if direct(len(x), centers) else Rows)(x, centers, dtype)
 
 
 def over(rows: Rows | Bytes, count: int, some: Callable[[int, int], None]) -> None:

@@ -156,7 +156,7 @@ def _within_reach(x: Tensor, centers: Centers, kernel: Kernel, nats: Tensor, que
 
 def _pass(centers: Centers, queries: int) -> int:
     """Cost of a product with all centers."""
-    if not direct(centers):
+    if not direct(queries, centers):
         return centers.count * (READ + queries)
     return centers.count * (BYTES * queries if few(queries) else WIDEN + queries)
 
