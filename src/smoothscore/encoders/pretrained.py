@@ -78,7 +78,8 @@ def _torchvision(name: str, rest: str) -> Encoder:
     weights = _pretrained(name, lambda: models.get_model_weights(rest).DEFAULT)
     model = _pretrained(name, lambda: models.get_model(rest, weights=weights))
     last = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-    model.set_submodule(last, nn.Identity())
+    parent, _, leaf = last.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Identity())
     prepare = weights.transforms()
 
     def network(images: Tensor) -> Tensor:

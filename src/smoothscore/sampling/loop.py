@@ -123,7 +123,7 @@ def batches(
         part = pending.pop()
         try:
             batch = _walk(made, part, trajectory, advance, start)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if len(part) == 1:
                 raise
             torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ def enough_memory(step: int, batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+        if not isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) and not any(
             words in str(error) for words in NO_MEMORY
         ):
             raise
