@@ -182,7 +182,7 @@ class ImageSet:
         """
         if not 1 <= n <= len(self):
             raise InputError(f"Cannot draw {n} images from the {len(self)} of {self.source}; ask for at most that.")
-        view = self._view(np.sort(self._shuffled(seed)[:n]))
+        view = self._view(np.sort(shuffled(len(self), seed)[:n]))
         view.notes += (f"random subset of {n:,} of {len(self):,} images (seed {seed})",)
         return view
 
@@ -202,7 +202,7 @@ class ImageSet:
                 f"{', '.join(map(str, parts))}; every part needs at least one image of its own."
             )
         ends = np.cumsum(parts)
-        order = self._shuffled(seed)
+        order = shuffled(len(self), seed)
         views = tuple(self._view(np.sort(order[end - n : end])) for n, end in zip(parts, ends, strict=True))
         for i, view in enumerate(views):
             view.notes += (f"random part {i + 1} of {len(views)} of {len(self):,} images (seed {seed})",)
@@ -245,9 +245,6 @@ class ImageSet:
             notes=self.notes,
             skipped=tuple(self.skipped),
         )
-
-    def _shuffled(self, seed: int) -> Integers:
-        return np.argsort(np.random.default_rng(seed).random(len(self)), kind="stable")
 
     def _chunks(self) -> Iterator[Pixels]:
         step = max(1, CHUNK_BYTES // self.dim)
@@ -297,6 +294,11 @@ def integer_labels(labels: npt.ArrayLike, count: int, source: str) -> Integers:
     if array.dtype.kind not in "biuf" or not np.array_equal(np.floor(array), array):
         raise InputError(f"The labels of {source} are not integers; pass one integer label an image.")
     return array.astype(np.int64)
+
+
+def shuffled(count: int, seed: int) -> Integers:
+    """The numbers below ``count`` in random order; the first of them are the random subset of their number."""
+    return np.argsort(np.random.default_rng(seed).random(count), kind="stable")
 
 
 def seal(digest: "hashlib._Hash", shape: Sequence[int]) -> str:

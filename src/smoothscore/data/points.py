@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smoothscore.data.imageset import shuffled
 from smoothscore.errors import InputError
 
 __all__ = ["load_points"]
@@ -40,8 +41,7 @@ def load_points(source: str | Path, limit: int | None = None, seed: int = 0, **o
     if limit is not None and limit < len(stored):
         if limit < 1:
             raise InputError(f"limit={limit} asks for no points; ask for at least one.")
-        order = np.argsort(np.random.default_rng(seed).random(len(stored)), kind="stable")
-        stored = stored[np.sort(order[:limit])]
+        stored = stored[np.sort(shuffled(len(stored), seed)[:limit])]
     points = torch.from_numpy(np.array(stored, dtype=np.float64 if stored.dtype.itemsize > 4 else np.float32))
     if not points.isfinite().all():
         raise InputError(f"{source} holds NaN or infinite values; mend what made them before measuring it.")

@@ -125,8 +125,7 @@ class Index:
         factors = self._factors(x, a, EDGES[0])
         table = Table.empty(centers, len(x))
         table.values[: centers.count] = -self.half[:, None]
-        estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
-        self._add(self.fine, a[:, : EDGES[0]] * self.grid, factors, table, estimate)
+        estimate = self._add(self.fine, a[:, : EDGES[0]] * self.grid, factors, table)
         # The best piece by the estimate, which is the bound less the share of the norms; then the best row in it.
         near = (estimate.peaks.argmax(0) * PIECE + torch.arange(PIECE, device=x.device)[:, None]).clamp_max(
             centers.count - 1
@@ -138,20 +137,20 @@ class Index:
     def tighten(self, table: Table, x: Tensor, a: Tensor) -> None:
         """Add the int8 coordinates to the bounds, in place."""
         factors = (self._factors(x, a, COARSE).double() - self._factors(x, a, EDGES[0]).double()).float()
-        estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
-        self._add(self.coarse, a[:, EDGES[0] : COARSE] * self.step, factors, table, estimate)
+        self._add(self.coarse, a[:, EDGES[0] : COARSE] * self.step, factors, table)
 
-    def _add(self, stored: Tensor, query: Tensor, factors: Tensor, table: Table, estimate: Table) -> None:
-        """Add to the bounds the products with stored coordinates and then, past the peaks of ``estimate``, the norms'
-        share.
+    def _add(self, stored: Tensor, query: Tensor, factors: Tensor, table: Table) -> Table:
+        """Add to the bounds the products with stored coordinates and the norms' share; returns the table with the peaks
+        that it had between the two.
         """
+        estimate = Table(table.values, torch.empty_like(table.peaks), table.error)
         if few(len(query)) and stored.device.type == "cpu":
             from smoothscore.mixture import index_loop
 
             outputs = (table.values.numpy(), table.peaks.numpy(), estimate.peaks.numpy())
             asked = (query.contiguous().numpy(), self.norms.numpy(), factors.T.contiguous().numpy())
             index_loop.add(stored.numpy(), *asked, *outputs)
-            return
+            return estimate
         columns = query.T.contiguous()
         buffer = torch.empty(ROWS, stored.shape[1], device=stored.device)
         more = torch.empty(ROWS, len(query), device=stored.device)
@@ -162,6 +161,7 @@ class Index:
             estimate.settle(start, stop)
             block.addmm_(self.norms[start:stop], factors)
             table.settle(start, stop)
+        return estimate
 
     def _factors(self, x: Tensor, a: Tensor, known: int) -> Tensor:
         """What the stored norms are multiplied with, (norms, B), when the first ``known`` coordinates are summed."""

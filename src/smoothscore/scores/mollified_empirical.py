@@ -32,16 +32,18 @@ def average_log_density(x: Tensor, centers: Centers, level: Tensor, shifts: Tens
     return out
 
 
-class _Denoiser(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, centers: Centers, level: Tensor, shifts: Tensor, width: Tensor) -> Tensor:
-        return node_averages(x, centers, level, shifts.flatten(1), width).mean[0].reshape(x.shape)
-
+class _Average(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, ctx.centers, ctx.level, ctx.shifts, ctx.width = inputs
         ctx.save_for_backward(x)
         ctx.save_for_forward(x)
+
+
+class _Denoiser(_Average):
+    @staticmethod
+    def forward(x: Tensor, centers: Centers, level: Tensor, shifts: Tensor, width: Tensor) -> Tensor:
+        return node_averages(x, centers, level, shifts.flatten(1), width).mean[0].reshape(x.shape)
 
     @staticmethod
     def backward(ctx: Any, vectors: Tensor) -> tuple[Tensor | None, ...]:
@@ -63,18 +65,12 @@ class _Denoiser(torch.autograd.Function):
         return averaged(product, x, ctx.level, ctx.shifts, ctx.width)
 
 
-class _LogDensity(torch.autograd.Function):
+class _LogDensity(_Average):
     @staticmethod
     def forward(x: Tensor, centers: Centers, level: Tensor, shifts: Tensor, width: Tensor) -> Tensor:
         masses = node_averages(x, centers, level, shifts.flatten(1), width).log_mass
         constant = centers.dim / 2 * (math.log(2 * math.pi) + 2 * level.double().log())
         return (masses.mean(1) - constant).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.centers, ctx.level, ctx.shifts, ctx.width = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
