@@ -84,16 +84,13 @@ def test_index_bounds_hold_for_unusual_centers(kind: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_product_rounding_is_bounded(store: Centers, batch: int) -> None:
-    """By compiled loops for few queries, by matrix products for many."""
+    """In either kind of compiled loops, for few queries and for many."""
     for x in torch.split(hard_queries(store), batch):
         table = products(x, store, torch.float32)
         assert (table.values.dtype is torch.float64) == (batch < 5)
         error = (table.values[: store.count].double() - exact(x, store)).abs().amax(0)
         assert (error <= table.error).all()
         assert (error >= 1e-6 * table.error * (x != 0).any(1)).any()
-        if batch == 3:
-            others = products(x.repeat(2, 1), store, torch.float32).error
-            assert (table.error < others[: len(x)] / 3).all()
 
 
 @pytest.mark.parametrize("sigma", [0.002, 0.05, 0.3, 1.0, 1.5])

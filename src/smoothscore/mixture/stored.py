@@ -49,7 +49,7 @@ class Bytes:
         queries = (x / centers.scale).to(dtype).numpy()
         self.x = queries if self.few else tiles.packed(queries)
         self.pulled = np.zeros(x.shape) if self.few else tiles.strips(len(x), centers.dim, queries.dtype)
-        self.half = torch.zeros(len(self.x), dtype=torch.float64)
+        self.half = torch.zeros(self.pulled.shape[0 if self.few else 1], dtype=torch.float64)
         self.finite = centers.half_norms.nan_to_num(posinf=0.0)
         length: Tensor = torch.linalg.vector_norm(x, dim=1)
         terms, last = (compiled_sums.BLOCK, 2.0**-40) if self.few else (tiles.BLOCK, 2.0**-23)
@@ -78,7 +78,7 @@ class Bytes:
 
     def _whole(self, weights: Tensor) -> Tensor:
         """With zeros for the queries that fill the last tile."""
-        return torch.nn.functional.pad(weights, (0, len(self.x) - weights.shape[-1]))
+        return torch.nn.functional.pad(weights, (0, len(self.half) - weights.shape[-1]))
 
     def shrink(self, factors: Tensor) -> None:
         """Multiply the sums (B,)."""
