@@ -19,7 +19,7 @@ __all__ = ["FeatureNetwork", "frozen", "last_line"]
 
 Network = Callable[[Tensor], Tensor]
 
-BATCH = 64
+BATCH = 4  # of 8 on, the memory of large layers goes back to the system each time, and getting it anew takes longest
 
 
 class FeatureNetwork(Encoder):

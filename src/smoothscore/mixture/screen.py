@@ -29,11 +29,12 @@ Pairs = tuple[Tensor, Tensor, Tensor]  # query, center (P,), squared distance
 FEW = 64  # centers up to which all are candidates
 FAR = 1e15  # norm from which float32 products may overflow
 
-# Cost of one (query, center) pair as a multiple of its share of a large float32 product.
-READ = 15  # reading a center for a product, whatever the number of queries
-WIDEN = 4  # the same for pixels that are widened in the cache
-BYTES = 3  # summing a center from its bytes, for each of few queries
-EXACT = 20  # a float64 difference and the share of the sum, in compiled loops
+# Cost of one (query, center) pair as a multiple of its share of a large float32 product: about what images of 3,072
+# values take with one thread and with two. Half as much or twice as much changes little: evaluations a tenth.
+READ = 20  # reading a center for a product, whatever the number of queries
+WIDEN = 8  # the same for pixels that are widened in the cache
+BYTES = 6  # summing a center from its bytes, for each of few queries
+EXACT = 30  # a float64 difference and the share of the sum, in compiled loops
 GATHERED = 100  # the same by tensors
 
 # Reach past the nearest center, as a share of the spread of all, up to which bounds from a prefix are tried.
