@@ -7,7 +7,8 @@ the same queries, in turn, so that a slow moment of the machine hits all; the ta
 the floor of the same round. Results are merged into benchmarks/results/mixture.json, so that a table can be measured
 in pieces. ``--unified`` compares the score of 116 levels with that of one, ``--run`` times 40 Euler steps from sigma 80
 to 0.002, ``--memory`` says what one evaluation adds to the resident memory of a fresh process, ``--crossover`` with
-and without the index for sets of several sizes.
+and without the index for sets of several sizes, ``--little`` what sets of 1,000 to 5,000 images take, beside the
+formula of IdealDenoiser.
 """
 
 import argparse
@@ -31,7 +32,8 @@ from smoothscore.scores.unified import UnifiedScore
 
 SIGMAS = [0.002, 0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0, 80.0]
 SIZES = [2000, 8192, 20000, 50000]
-PARTS = ("speed", "unified", "run", "memory", "crossover")
+LITTLE = [1000, 2000, 5000]
+PARTS = ("speed", "unified", "run", "memory", "crossover", "little")
 Candidate = Callable[[], object]
 clock = perf_counter
 
@@ -245,6 +247,28 @@ def crossover(images: ImageSet, options: argparse.Namespace) -> dict[str, object
     return found
 
 
+def little(images: ImageSet, options: argparse.Namespace) -> dict[str, object]:
+    """Ratios to the floor for the first 1,000, 2,000 and 5,000 images."""
+    found: dict[str, object] = {}
+    for count in LITTLE:
+        some = images[:count]
+        values = some.tensor().flatten(1)
+        score, ideal = EmpiricalScore(some), peers(values, ["ideal"])["ideal"]
+        for batch in options.batches:
+            weights = torch.rand(batch, count)
+            for sigma in options.sigmas:
+                x = noisy(values, batch, sigma)
+                pictures = x.reshape(-1, *score.shape)
+                candidates: dict[str, Candidate] = {
+                    "floor": lambda x=x, values=values, weights=weights: (x @ values.T, weights @ values),
+                    "smoothscore": lambda pictures=pictures, sigma=sigma, score=score: score.denoise(pictures, sigma),
+                    "ideal": lambda x=x, sigma=sigma, ideal=ideal: ideal(x, sigma),
+                }
+                title = f"M {count:5d}  batch {batch:3d}  sigma {sigma:4g}"
+                found[f"M {count} batch {batch} sigma {sigma:g}"] = report(title, compare(candidates, options.rounds))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
@@ -275,7 +299,14 @@ def main() -> None:
     images = load_images(**parse_source(options.data)[0])
     print(f"{images!r}, {torch.get_num_threads()} threads, {'processor' if options.cpu else 'wall'} time")
     chosen = [part for part in PARTS[1:] if getattr(options, part)] or ["speed"]
-    measures = {"speed": speed, "unified": unified, "run": run, "memory": memory, "crossover": crossover}
+    measures = {
+        "speed": speed,
+        "unified": unified,
+        "run": run,
+        "memory": memory,
+        "crossover": crossover,
+        "little": little,
+    }
     out = Path(__file__).parent / "results" / f"{options.out}.json"
     for part in chosen:
         found = measures[part](images, options)

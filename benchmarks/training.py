@@ -5,9 +5,10 @@
 
 The methods take turns, step by step, each round begun by another one. A ratio is the median over the rounds of the
 method's time over the ordinary loss's in the same round, so that a noisy machine disturbs all alike; the number after
-+- is its standard error, 1.25 deviations over the root of the number of rounds. Memory is the largest of the process
-during the steps of one method, each in a process of its own. Images are noise: their content changes no cost. The
-neighbor graph is made before the clock starts, as it is in a run.
++- is its standard error, 1.25 deviations over the root of the number of rounds. Memory is the largest of a process that
+makes the neighbor graph and three steps of one method, or of the process that it has the graph made by. The graph is
+made before the clock starts, as it is in a run. Images are noise, of which no neighbor is near enough to be read in a
+step, unless --data names others.
 
 With ``--edm`` both networks have the same hyperparameters; first, with the same weights, their outputs are compared.
 """
@@ -67,8 +68,11 @@ def stepper(method: str, size: str, given: argparse.Namespace) -> Stepper:
     """The network and the loss of a method, or EDM's, on images of a size."""
     shape, batch = SIZES[size]
     batch = given.batch or batch
-    values = torch.randint(0, 256, (given.images, *shape), generator=torch.Generator().manual_seed(0))
-    train = ss.ImageSet.from_array(values.to(torch.uint8))
+    if given.data:
+        train = ss.load_images(given.data, limit=given.images, resolution=shape[-1])
+        train = ss.ImageSet.from_array(train.take(range(len(train))))  # pages of other images are not to count
+    else:
+        train = ss.ImageSet.from_array(torch.randint(0, 256, (given.images, *shape), dtype=torch.uint8))
     options = {"width": given.width, "blocks": given.blocks}
     options = {name: value for name, value in options.items() if value is not None}
     if method == EDM:
@@ -128,7 +132,10 @@ def main() -> None:
         one = stepper(given.memory, given.sizes[0], given)
         for _ in range(3):
             one.step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(
+            max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
+            / 1024
+        )
         return
     methods = ["conditional", EDM] if given.edm else given.methods
     rows = []
@@ -164,6 +171,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=None, help="images a step; 128 and 64 if absent")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--data", help="images to take instead of noise, brought to the sizes")
     parser.add_argument("--network", default=None, help="tiny if absent, ddpmpp-cifar10 with --edm")
     parser.add_argument("--width", type=int, default=None, help="channels of the network")
     parser.add_argument("--blocks", type=int, default=None, help="residual blocks at each resolution")
@@ -180,7 +188,7 @@ def options() -> argparse.Namespace:
 
 def _memory(method: str, size: str, given: argparse.Namespace) -> float:
     command = [sys.executable, __file__, "--memory", method, "--sizes", size]
-    for name in ("images", "network", "batch", "width", "blocks", "edm"):
+    for name in ("images", "data", "network", "batch", "width", "blocks", "edm"):
         value = getattr(given, name)
         command += [] if value is None else [f"--{name}", str(value)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])

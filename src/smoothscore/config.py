@@ -104,7 +104,7 @@ class TrainConfig:
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "gaps", tuple(_pair(gap) for gap in _listed("gaps", self.gaps)))
+        object.__setattr__(self, "gaps", tuple(noise_gap(gap) for gap in _listed("gaps", self.gaps)))
         object.__setattr__(self, "ema", tuple(_number("ema", life) for life in _listed("ema", self.ema)))
         for name in ("network_options", "reasons"):
             if not isinstance(getattr(self, name), Mapping):
@@ -207,7 +207,12 @@ def _listed(name: str, values: Any) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _pair(gap: Any) -> tuple[float, float]:
+def noise_gap(gap: Any) -> tuple[float, float]:
+    """An interval (low, high) of noise levels, 0 <= low < high.
+
+    Raises:
+        InputError: anything else.
+    """
     if not isinstance(gap, list | tuple) or len(gap) != 2:
         raise InputError(f"A gap is {gap!r}; give two noise levels, low and high.")
     low, high = (_number("gaps", end) for end in gap)

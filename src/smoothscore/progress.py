@@ -3,16 +3,16 @@
 Library code reports its work with :func:`task`; nothing is drawn unless a caller has entered :func:`shown`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Advance", "shown", "task"]
+__all__ = ["Advance", "shown", "task", "told"]
 
 
 class Advance(Protocol):
@@ -52,6 +52,32 @@ def shown(console: "Console | None" = None) -> Iterator[None]:
             yield
         finally:
             _display.reset(token)
+
+
+class _Teller:
+    """What :func:`task` feeds instead of bars."""
+
+    def __init__(self, tell: Callable[[int, str, int | None, int], object]) -> None:
+        self._tell = tell
+        self.tasks: list[object] = []
+        self._named: list[tuple[str, int | None]] = []
+
+    def add_task(self, description: str, total: int | None) -> int:
+        self._named.append((description, total))
+        return len(self._named) - 1
+
+    def update(self, handle: int, advance: int = 0, **others: object) -> None:
+        self._tell(handle, *self._named[handle], advance)
+
+
+@contextmanager
+def told(tell: Callable[[int, str, int | None, int], object]) -> Iterator[None]:
+    """Call ``tell(task, description, total, steps)`` for all that is done inside this block, for bars elsewhere."""
+    token = _display.set(cast("Progress", _Teller(tell)))
+    try:
+        yield
+    finally:
+        _display.reset(token)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.data import ImageSet, load_images
-from smoothscore.mixture import Centers, GaussianKernel, products, sums
+from smoothscore.mixture import Centers, GaussianKernel, centers, products, small, sums
 from smoothscore.scores.empirical import EmpiricalScore
 
 SIGMAS = [0.002, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 10.0, 80.0]
@@ -56,10 +56,13 @@ def check(score: EmpiricalScore, rows: Tensor, sigma: float, x: Tensor, mean: fl
     assert logs.max() <= log, logs
 
 
-@pytest.fixture(params=["loops", "matrix products"])
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to sum pixels for many queries, whatever the number of centers."""
-    monkeypatch.setattr(products, "LOOPS", 0 if request.param == "loops" else 2**60)
+@pytest.fixture(params=["one table", "loops", "matrix products"])
+def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All ways to sum pixels for many queries, whatever the number of centers."""
+    monkeypatch.setattr(centers, "LEAST", 0)
+    if request.param != "one table":
+        monkeypatch.setattr(small, "MOST", 0)
+        monkeypatch.setattr(products, "LOOPS", 0 if request.param == "loops" else 2**60)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def digits() -> ImageSet:
     return load_images("mnist-5k", limit=1000)
 
 
-@pytest.mark.usefixtures("either")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_digits(digits: ImageSet, sigma: float) -> None:
     score = EmpiricalScore(digits)
@@ -75,6 +78,19 @@ def test_digits(digits: ImageSet, sigma: float) -> None:
     x = queries(rows, sigma).reshape(-1, 1, 28, 28)
     check(score, rows, sigma, x, 1e-10, 1e-12)
     check(score, rows, sigma, x.float(), 1e-5, 1e-6)
+
+
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("sigma", [0.002, 0.005, 0.02])
+def test_exactly_halfway_between_two_digits(digits: ImageSet, sigma: float) -> None:
+    """Where one unit in the last place of the query moves the result by 1e-10, as float64 brute force shows."""
+    score, rows = EmpiricalScore(digits), digits.tensor(torch.float64).flatten(1)
+    chosen = rows[torch.randint(1000, (24,), generator=torch.Generator().manual_seed(7))]
+    x = (chosen[:12] + chosen[12:]) / 2
+    expected, _ = reference(x, rows, sigma)
+    found = score.denoise(x.reshape(-1, 1, 28, 28), sigma).flatten(1)
+    error = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    assert error.max() <= 3e-12, error
 
 
 @pytest.mark.parametrize("sigma", [0.002, 0.05, 1.0, 80.0])
@@ -101,7 +117,7 @@ def test_a_tight_cluster_far_from_zero(dtype: torch.dtype) -> None:
     assert ((ours - expected).norm(dim=1) / expected.norm(dim=1)).max() < (1e-8 if exact else 1e-4)
 
 
-@pytest.mark.usefixtures("either")
+@pytest.mark.usefixtures("every_way")
 def test_prior_weights(digits: ImageSet) -> None:
     g = torch.Generator().manual_seed(5)
     prior = torch.rand(1000, generator=g, dtype=torch.float64) ** 8
@@ -116,6 +132,9 @@ def test_prior_weights(digits: ImageSet) -> None:
         assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-10
         torch.testing.assert_close(score.log_density(x, sigma), density, rtol=1e-12, atol=0)
         assert (score.weights(x, sigma)[:, prior == 0] == 0).all()
+        for given in (x, x.float()):
+            every = sums(given, score.centers, GaussianKernel(torch.full((12,), sigma, dtype=torch.float64)))
+            assert all(torch.isfinite(value).all() for value in vars(every).values())
 
 
 def test_a_vanishing_prior_on_the_nearest_center() -> None:
@@ -126,7 +145,7 @@ def test_a_vanishing_prior_on_the_nearest_center() -> None:
     assert found.mean[0, 0] > 29
 
 
-@pytest.mark.usefixtures("either")
+@pytest.mark.usefixtures("every_way")
 def test_levels_may_differ_within_a_batch_and_batches_do_not_matter(digits: ImageSet) -> None:
     score = EmpiricalScore(digits)
     rows = score.centers.rows(torch.arange(1000))
@@ -145,7 +164,7 @@ def test_non_contiguous_queries(digits: ImageSet) -> None:
     assert torch.equal(score.denoise(x, 0.5), score.denoise(x.contiguous(), 0.5))
 
 
-@pytest.mark.usefixtures("either")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("size", [1e-30, 1e6, 1e15, 1e30, 3e37])
 @pytest.mark.parametrize("sigma", [0.002, 80.0, 1e6])
 def test_results_are_finite_for_finite_queries(digits: ImageSet, size: float, sigma: float) -> None:
@@ -155,17 +174,17 @@ def test_results_are_finite_for_finite_queries(digits: ImageSet, size: float, si
     assert torch.isfinite(score.log_density(x.double(), sigma)).all()
 
 
-@pytest.mark.usefixtures("either")
+@pytest.mark.usefixtures("every_way")
 def test_other_sums(digits: ImageSet) -> None:
-    centers = Centers(digits)
-    rows = centers.rows(torch.arange(1000))
+    stored = Centers(digits)
+    rows = stored.rows(torch.arange(1000))
     for sigma in (0.1, 3.0, 20.0):
         x = queries(rows, sigma)
         r2 = torch.stack([(rows - one).square().sum(1) for one in x])
         logits = -r2 / (2 * sigma**2)
         weights = logits.softmax(1)
         for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-            found = sums(x.to(dtype), centers, GaussianKernel(torch.full((12,), sigma, dtype=torch.float64)))
+            found = sums(x.to(dtype), stored, GaussianKernel(torch.full((12,), sigma, dtype=torch.float64)))
             expected = {
                 "log_mass": logits.logsumexp(1) - math.log(1000),
                 "r2": (weights * r2).sum(1),

@@ -103,13 +103,13 @@ def test_weights_in_one_loop(batch: int) -> None:
     s, middle = (rng.normal(scale=300, size=(100, batch))).astype("f4"), rng.normal(size=batch).astype("f4")
     steep, weights = rng.uniform(0.01, 0.1, batch).astype("f4"), np.empty_like(s)
     logits = (s - middle) * steep
-    mass, carries = np.zeros(batch), np.empty(100, bool)
+    sums, carries = np.ones((2, batch)), np.empty(100, bool)
     for room in (logits.max() + 1, logits.max() - 1):
-        number = weigh(s, middle, steep, np.float32(9.5), room, np.float32(-80), weights, mass, carries)
+        number = weigh(middle, steep, s, np.float32(9.5), room, np.float32(-80), weights, sums, carries)
         assert number == (-1 if room < logits.max() else (logits > 9.5).any(1).sum())
     expected = np.exp(np.maximum(logits, -80).astype(float))
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
-    np.testing.assert_allclose(mass, expected.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(sums, [expected.sum(0), np.zeros(batch)], rtol=1e-6)
     assert (carries == (logits > 9.5).any(1)).all()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smoothscore.mixture import Centers, GaussianKernel, dense, rows, sums
+from smoothscore.mixture import Centers, GaussianKernel, dense, rows, small, sums
 from smoothscore.mixture.rows import multiply
 from smoothscore.mixture.stored import Bytes
 from smoothscore.scores.empirical import EmpiricalScore
@@ -56,6 +56,13 @@ def error(x: Tensor, centers: Centers, sigma: float) -> Tensor:
     return (found - expected).norm(dim=1) / expected.norm(dim=1)
 
 
+@pytest.fixture(params=[0, 2**60], ids=["chunks", "one table"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to sum over all centers, whatever their number."""
+    monkeypatch.setattr(small, "MOST", request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("values", [two_clusters, all_white, few_large, pixels])
 @pytest.mark.parametrize("sigma", [3.0, 10.0, 80.0])
 def test_hard_sets_of_centers(values: Callable[[], Tensor], sigma: float) -> None:
@@ -67,6 +74,7 @@ def test_hard_sets_of_centers(values: Callable[[], Tensor], sigma: float) -> Non
     assert error(x, centers, sigma).max() < 1e-5
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """float32 products that are off, for a part of the centers and in favor of bright ones, change nothing."""
@@ -90,10 +98,12 @@ def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, share: floa
     assert sum(used) == 0
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == COUNT, "nothing was spoiled, so nothing was tested"
-    monkeypatch.setattr(dense, "_passes", lambda *a: torch.ones(8, dtype=torch.bool))
+    for module in (dense, small):
+        monkeypatch.setattr(module, "passes", lambda *a: torch.ones(8, dtype=torch.bool))
     assert error(x, centers, 10.0).max() > 10 * clean.max(), "what was spoiled did not matter"
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("batch", [3, 8])
 def test_wrong_products_of_stored_pixels_are_noticed(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     """The same where the pixels are summed as they are stored."""
@@ -113,10 +123,12 @@ def test_wrong_products_of_stored_pixels_are_noticed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Bytes, "products", spoiled)
     assert error(x, centers, 10.0).max() < 1e-5
     assert sum(used) == centers.count, "nothing was spoiled, so nothing was tested"
-    monkeypatch.setattr(dense, "_passes", lambda *a: torch.ones(batch, dtype=torch.bool))
+    for module in (dense, small):
+        monkeypatch.setattr(module, "passes", lambda *a: torch.ones(batch, dtype=torch.bool))
     assert error(x, centers, 10.0).max() > 10 * clean.max(), "what was spoiled did not matter"
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("sigma", [0.05, 1.0, 10.0])
 def test_no_tensor_is_made_on_another_device(sigma: float) -> None:
     """Whatever names no device fails here, as it would where the centers are on an accelerator."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from smoothscore.data import ImageSet, load_images
 from smoothscore.data.cache import cache_folder
 from smoothscore.encoders import PIXEL, encoder
+from smoothscore.encoders.components import principal
 from smoothscore.errors import InputError
 from smoothscore.memorization import audit
 
@@ -48,6 +49,19 @@ def test_principal_components_of_the_training_images(digits: ImageSet) -> None:
     signs = np.sign((found.numpy() * expected).sum(0))
     np.testing.assert_allclose(found.numpy() * signs, expected, atol=5e-3)
     assert torch.equal(encoder("pca:5", train.tensor())(other.tensor()), found)
+
+
+def test_components_are_those_of_the_whole_covariance():
+    """Where only a part of its axes is sought; the space that they span is not affected by their signs."""
+    images = load_images("mnist-5k", limit=1500)
+    values = images.tensor(torch.float64).flatten(1)
+    variances, axes = torch.linalg.eigh(torch.cov(values.T, correction=0))
+    found = principal(images, 40)
+    missed = axes[:, :-40].T @ found.directions
+    assert float(torch.linalg.matrix_norm(missed, 2)) < 1e-4
+    torch.testing.assert_close(found.variances, variances.flip(0)[:40], rtol=1e-6, atol=0)
+    assert found.total == pytest.approx(float(variances.sum()), rel=1e-6)
+    assert (found.directions.gather(0, found.directions.abs().argmax(0, keepdim=True)) > 0).all()
 
 
 def test_torchscript_file_sees_the_images_as_they_are(digits: ImageSet, script: Path) -> None:

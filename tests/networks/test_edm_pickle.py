@@ -147,6 +147,7 @@ def test_a_class_is_chosen_by_its_number(tmp_path):
     ("content", "message"),
     [
         ({"ema": edm(kind="iDDPMPrecond")}, "iDDPMPrecond"),
+        ({"ema": edm(kind="VPPrecond", M=500)}, "M = 500 timesteps"),
         ({"ema": edm(network="DhariwalUNet")}, "is a DhariwalUNet"),
         ({"weights": 1}, "holds no network"),
         ({"ema": edm(_modules=3)}, "without its tables"),
@@ -157,6 +158,31 @@ def test_a_class_is_chosen_by_its_number(tmp_path):
 def test_other_networks_are_refused_by_name(tmp_path, content, message):
     with pytest.raises(ss.InputError, match=message):
         ss.load_score(write(tmp_path / "file.pkl", content))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_channels": 10**9}, "do not fit its options"),
+        ({"num_blocks": 10**9}, "do not fit its options .1000000000 blocks"),
+        ({"channel_mult": [1] * 10**6}, "do not fit its options .* at 1000000 resolutions"),
+        ({"label_dim": 10**12}, "map_label.*is nothing, not"),
+        ({"model_channels": "16"}, "width of a U-Net is '16'"),
+        ({"use_attention": True}, "has the option 'use_attention'"),
+    ],
+)
+def test_options_ask_for_no_more_than_the_weights_fill(tmp_path, options, message):
+    network = edm()
+    network.state["_modules"]["model"].state["_init_kwargs"] |= options
+    with pytest.raises(ss.InputError, match=message):
+        ss.load_score(write(tmp_path / "file.pkl", {"ema": network}))
+
+
+def test_the_memo_of_a_pickle_is_no_larger_than_the_file(tmp_path):
+    path = tmp_path / "file.pkl"
+    path.write_bytes(b"\x80\x02]r" + (2**26).to_bytes(4, "little") + b".")
+    with pytest.raises(ss.InputError, match="a memo larger than the file"):
+        ss.load_score(f"edm:{path}")
 
 
 class Call:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import smoothscore as ss
-from smoothscore.sampling import Teleport, draw, fit_gaussian
+from smoothscore.sampling import Teleport, draw, fit_gaussian, teleport
 from smoothscore.training import moments
 
 CONFIG = ss.TrainConfig(steps=1, batch_size=4, network_options={"width": 8})
@@ -88,3 +88,16 @@ def test_a_walk_stops_where_its_squares_overflow():
     assert 0 < len(samples.failed) < 8
     assert torch.isfinite(samples.finite).all()
     assert len(samples.finite) == 8 - len(samples.failed)
+
+
+@pytest.mark.parametrize("count", [200, 1500])
+def test_a_few_directions_are_those_of_the_whole_covariance(count, monkeypatch):
+    """Of fewer images than values, whose covariance is shrunk, and of more."""
+    images = ss.load_images("mnist-5k", limit=count)
+    quick = fit_gaussian(images, 40)
+    monkeypatch.setattr(teleport, "FEW", 100)
+    whole = fit_gaussian(images, 40)
+    torch.testing.assert_close(quick.variances, whole.variances, rtol=2e-3, atol=0)
+    torch.testing.assert_close(quick.residual, whole.residual, rtol=5e-3, atol=0)
+    x = 80 * torch.randn(4, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(quick.solve(x, 80.0, 2.0), whole.solve(x, 80.0, 2.0), rtol=0, atol=5e-3)

@@ -1,5 +1,6 @@
 """The functions of one squared distance behind the unified score, against sums over all levels."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,27 @@ def test_the_table_and_the_loop_against_the_sum_over_levels(dim, sigmas):
             assert found.dtype == precision.dtype == dtype
             assert ((found.double() - ratio).abs() <= slack).all()
             torch.testing.assert_close(precision.double(), kappa, rtol=1e-5, atol=0)
+
+
+def test_weights_of_all_levels_in_one_loop():
+    levels = shell_touch(0.05, 20, 300)
+    profile = UnifiedScore(torch.zeros(1, 300), levels).profile
+    base, cold = 10 ** torch.linspace(0, 4, 40, dtype=torch.float64)[:, None], torch.full((40, 1), 0.5).double()
+    middle = draw(40).float()
+    s = middle + (draw(90, 40) * 6 / (profile.precision(base)[:, 0] + 1e-3)).float()
+    offset = 2 * (middle.double() - s.double()).T
+    logits, kappa = Profile.relative(profile, base, offset, cold)
+    logits = logits.T.float()
+    weights, sums, carries = np.empty((90, 40), "f4"), np.empty((2, 40)), np.empty(90, bool)
+    floor, peak = np.float32(logits.median()), float(logits.max())
+    for room in (peak + 1, peak - 1):
+        loop = profile.loop(base, cold, middle)
+        number = loop(s.numpy(), floor, np.float32(room), np.float32(-80), weights, sums, carries)
+        assert number == (-1 if room < peak else carries.sum())
+    plain = logits.clamp_min(-80).double().exp()
+    np.testing.assert_allclose(weights, (plain * kappa.T).numpy(), rtol=2e-5)
+    np.testing.assert_allclose(sums, torch.stack([plain.sum(0), (plain * kappa.T).sum(0)]).numpy(), rtol=2e-5)
+    assert (carries == (logits > float(floor)).any(1).numpy()).all()
 
 
 def test_moving_to_float32_keeps_the_table_exact():

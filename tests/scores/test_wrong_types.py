@@ -22,6 +22,13 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "levels": (lambda: ss.UnifiedScore(POINTS, "karras"), "sigmas is 'karras'"),  # type: ignore[arg-type]
     "unified centers": (lambda: ss.UnifiedScore(POINTS.tolist(), [1.0]), "The centers are"),  # type: ignore[arg-type]
     "temperature": (lambda: ss.UnifiedScore(POINTS, [1.0], {1: 2}), "temperature is"),  # type: ignore[arg-type]
+    "true temperature": (lambda: ss.UnifiedScore(POINTS, [1.0], True), "temperature is True"),
+    "no temperature": (lambda: ss.UnifiedScore(POINTS, [1.0], "0/sigma"), "'0/sigma' has a number that is not"),
+    "no collapse": (lambda: ss.UnifiedScore(POINTS, [1.0], "collapse: 0"), "'collapse:0' has a number that is not"),
+    "infinite temperature": (lambda: ss.UnifiedScore(POINTS, [1.0], "1e999/sigma^2"), "not positive and finite"),
+    "all centers": (lambda: ss.UnifiedScore(POINTS, [1.0], "perplexity:1e999"), "a perplexity is a number"),
+    "true neighbors": (lambda: ss.UnifiedScore(POINTS, [1.0], neighbors=True), "neighbors is True"),
+    "true radius": (lambda: ss.UnifiedScore(POINTS, [1.0], neighbors=3, radius=True), "radius is True"),
     "neighbors": (lambda: ss.UnifiedScore(POINTS, [1.0], neighbors=2.0), "neighbors is 2.0"),  # type: ignore[arg-type]
     "radius": (
         lambda: ss.UnifiedScore(POINTS, [1.0], neighbors=3, radius="2"),  # type: ignore[arg-type]

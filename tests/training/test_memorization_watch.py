@@ -6,6 +6,9 @@ import pytest
 import torch
 
 import smoothscore as ss
+from smoothscore.memorization import Rate
+from smoothscore.report.result import plain
+from smoothscore.training import History, Run
 from smoothscore.training import watch as watching
 from smoothscore.training.checkpoints import checkpoints
 
@@ -103,3 +106,25 @@ def test_the_error_of_the_exact_denoiser_is_seen(digits):
     mean_square = float(digits[0].tensor()[:64].square().mean())
     assert look["error_train"] == pytest.approx([mean_square] * len(look["sigmas"]), rel=1e-5)
     assert samples.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [
+        (Rate(5, 100), "clearly more copies than among held-out images from step 30 on (raw)"),
+        (None, "copies from step 20 on (raw)"),
+    ],
+)
+def test_a_run_says_when_its_samples_were_best_and_when_copies_began(tmp_path, held_out, words):
+    """Copies of 5 in 100 samples are no more than the held-out images have; of 30 they are."""
+    looks = [
+        {"step": step, "weights": "raw", "samples": 100, "memorized": Rate(copies, 100), "held_out": held_out}
+        | {"frechet_held_out": distance}
+        for step, copies, distance in [(10, 0, 9.0), (20, 5, 4.0), (30, 30, 6.0)]
+    ]
+    run = Run(tmp_path, ss.TrainConfig(steps=30), 30, History(looks=plain(looks)))
+    times = dict(run.summary())["times"]
+    assert words in times
+    assert times.startswith("the Frechet distance to held-out images was least at step 20 (4, raw); ")
+    early = Run(tmp_path, run.config, 20, History(looks=plain(looks[:1])))
+    assert "no look found" in dict(early.summary())["times"]

@@ -223,7 +223,7 @@ def test_averages_are_those_of_the_formula():
     [
         {"method": "unconditional"},
         {"method": "temperature", "neighbors": 5, "space": "pca:4", "flips": True},
-        {"method": "temperature", "neighbors": 3, "within_class": True, "temperature": "perplexity:2"},
+        {"method": "temperature", "neighbors": 2, "within_class": True, "temperature": "perplexity:1.5"},
         {"method": "temperature", "neighbors": 5, "preconditioning": "edm"},
         {"method": "gap", "gaps": ((0.5, 1.0),), "precision": "bfloat16"},
         {"method": "dummy"},
@@ -242,6 +242,9 @@ def test_every_method_trains_to_a_score(images, tmp_path, settings):
     ("settings", "words"),
     [
         ({"method": "temperature", "neighbors": 41}, "neighbors is 41"),
+        ({"method": "temperature", "neighbors": 40}, "neighbors is 40; with 40 training images give 2 to 39"),
+        ({"method": "temperature", "neighbors": 5, "temperature": "perplexity:6"}, "6 images in a target that 5 share"),
+        ({"network_options": {"classes": 5}}, "network_options has 'classes'"),
         ({"method": "unconditional", "preconditioning": "edm"}, "needs the noise level"),
         ({"method": "unconditional", "linear_bypass": True}, "linear_bypass needs"),
         ({"network": "huge"}, "no network 'huge'"),
@@ -258,3 +261,36 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_written(images,
     with pytest.raises(ss.InputError, match=words):
         ss.train(images, config(**settings), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_fewer_steps_than_were_trained_are_refused(images, tmp_path):
+    ss.train(images, config(steps=4), tmp_path / "run")
+    with pytest.raises(ss.InputError, match="at step 4 already, and steps is 2"):
+        ss.train(images, config(steps=2), tmp_path / "run")
+    assert ss.Run.load(tmp_path / "run").config.steps == 4
+
+
+def test_what_a_killed_writer_left_is_cleared_away(images, tmp_path):
+    ss.train(images, config(steps=2), tmp_path / "run")
+    left = tmp_path / "run" / ".smoothscore-0123456789abcdef.tmp"
+    left.write_text("half")
+    ss.train(images, config(steps=3), tmp_path / "run")
+    assert not left.exists()
+
+
+def test_a_network_larger_than_memory_is_said(images, tmp_path):
+    with pytest.raises(ss.InputError, match="'tiny' with its options does not fit into memory"):
+        ss.train(images, config(network_options={"width": 2**22}), tmp_path / "run")
+
+
+def test_a_configuration_is_a_train_config(images, tmp_path):
+    with pytest.raises(ss.InputError, match="config is a dict"):
+        ss.train(images, {"steps": 3}, tmp_path / "run")
+
+
+def test_a_file_in_the_place_of_the_run_is_named_before_any_work(images, tmp_path):
+    place = tmp_path / "run"
+    place.write_text("a file")
+    for folder in (place, place / "within"):
+        with pytest.raises(ss.InputError, match=f"{place} is no folder that can be written to"):
+            ss.train(images, config(method="temperature", neighbors=5), folder)

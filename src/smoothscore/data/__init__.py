@@ -1,6 +1,7 @@
 """Images in and out: reading, caching, views, writing."""
 
-from smoothscore.data.imageset import ImageSet, fingerprint, to_images
+from smoothscore.data.convert import fingerprint, to_images
+from smoothscore.data.imageset import ImageSet
 from smoothscore.data.load import as_given, as_images, load_given, load_images
 from smoothscore.data.query import parse_source
 from smoothscore.data.write import write_images

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from smoothscore.data.imageset import integer_labels
+from smoothscore.data.labels import integer_labels
 from smoothscore.data.source import Content, choose_split, split_name
 from smoothscore.errors import InputError
 

@@ -20,7 +20,7 @@ import numpy as np
 from smoothscore.data.arrays import IMAGE_NAMES, LABEL_NAMES
 from smoothscore.data.decode import Unreadable
 from smoothscore.data.files import Files, open_files
-from smoothscore.data.imageset import integer_labels
+from smoothscore.data.labels import integer_labels
 from smoothscore.data.source import Content, Source, choose_split, file_key, split_of
 from smoothscore.errors import InputError
 

@@ -27,6 +27,7 @@ import platformdirs
 
 from smoothscore import progress
 from smoothscore.data.imageset import ImageSet, seal
+from smoothscore.data.mapped import mapped
 from smoothscore.data.resize import fitted
 from smoothscore.data.source import Source
 from smoothscore.errors import InputError
@@ -94,8 +95,7 @@ def _open(entry: Path, title: str) -> ImageSet | None:
         file = entry / "pixels"
         if file.stat().st_size != math.prod(index.shape):
             return None
-        # Copy on write: torch wants writable memory, and the file stays as it is.
-        pixels = np.asarray(np.memmap(file, dtype=np.uint8, mode="c", shape=tuple(index.shape)))
+        pixels = mapped(file, tuple(index.shape))
         if file.stat().st_mtime_ns != index.modified_ns and index.fingerprint != seal(
             hashlib.sha256(pixels.data), index.shape
         ):

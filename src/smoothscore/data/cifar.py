@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from smoothscore.data.imageset import integer_labels
+from smoothscore.data.labels import integer_labels
 from smoothscore.data.pickles import StoredArray, read_pickle
 from smoothscore.data.source import Content, Source, choose_split, file_key
 from smoothscore.errors import InputError

@@ -15,7 +15,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from smoothscore.data.imageset import integer_labels
+from smoothscore.data.labels import integer_labels
 from smoothscore.data.source import Content, Source, choose_split, file_key, split_of
 from smoothscore.errors import InputError
 

@@ -14,9 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from smoothscore.data.labels import integer_labels
+from smoothscore.data.mapped import release
 from smoothscore.errors import InputError
 
-__all__ = ["ImageSet", "fingerprint", "to_images"]
+__all__ = ["ImageSet", "seal", "shuffled"]
 
 Pixels = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
@@ -155,6 +157,14 @@ class ImageSet:
         pixels = np.asarray(self._pixels).reshape(len(self._pixels), -1)
         return pixels, np.arange(len(pixels)) if self._rows is None else self._rows
 
+    def release(self, start: int, stop: int) -> None:
+        """Let the system take back the memory of images ``start`` to ``stop``, where they can be read again from disk.
+
+        They are mapped again when they are next asked for, which takes about as long as to copy them.
+        """
+        if self._rows is None:
+            release(self._pixels[start:stop])
+
     def take(self, indices: npt.ArrayLike) -> Pixels:
         """The images at ``indices`` of this view, copied into a uint8 array (n, C, H, W)."""
         positions = np.asarray(indices, dtype=np.int64)
@@ -250,50 +260,6 @@ class ImageSet:
         step = max(1, CHUNK_BYTES // self.dim)
         for start in range(0, len(self), step):
             yield self.read(start, min(start + step, len(self)))
-
-
-def fingerprint(images: "ImageSet | Tensor") -> str:
-    """SHA-256, in hex, of the values of a tensor with its shape and type; of an image set its own fingerprint."""
-    if isinstance(images, ImageSet):
-        return images.fingerprint
-    kind = str(images.dtype).removeprefix("torch.")
-    values = images.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return hashlib.sha256(f"{tuple(images.shape)} {kind}".encode() + values.tobytes()).hexdigest()
-
-
-def to_images(values: Tensor) -> ImageSet:
-    """Images from a floating-point tensor (N, C, H, W) in [-1, 1], clipped and rounded to 8 bits.
-
-    Inverts :meth:`ImageSet.tensor` exactly. Raises InputError for another shape or type and for NaN or
-    infinity.
-    """
-    if values.ndim != 4 or not values.is_floating_point():
-        raise InputError(
-            f"A tensor of type {values.dtype} and shape {tuple(values.shape)} is no set of images; "
-            "pass floating-point values of shape (images, channels, height, width) in [-1, 1]."
-        )
-    pixels = np.empty(tuple(values.shape), dtype=np.uint8)
-    step = max(1, CHUNK_BYTES // max(1, values[:1].numel()))
-    for start in range(0, len(values), step):
-        chunk = values[start : start + step].detach().to("cpu", torch.float64)
-        if not chunk.isfinite().all():
-            raise InputError("The images hold NaN or infinite values; mend what made them before measuring it.")
-        pixels[start : start + step] = ((chunk + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    return ImageSet.from_array(pixels, source="tensor")
-
-
-def integer_labels(labels: npt.ArrayLike, count: int, source: str) -> Integers:
-    """``labels`` as (count,) int64; InputError unless they are ``count`` integers."""
-    array = np.asarray(labels)
-    if array.shape == (count, 1):
-        array = array[:, 0]
-    if array.shape != (count,):
-        raise InputError(
-            f"{source} has {count} images but labels of shape {array.shape}; pass one integer label an image."
-        )
-    if array.dtype.kind not in "biuf" or not np.array_equal(np.floor(array), array):
-        raise InputError(f"The labels of {source} are not integers; pass one integer label an image.")
-    return array.astype(np.int64)
 
 
 def shuffled(count: int, seed: int) -> Integers:

@@ -1,4 +1,4 @@
-"""What the names of image files say: splits and classes.
+"""Labels: as numbers that are given, and what the names of image files say of splits and classes.
 
 Folders called train, val and test are splits. Labels come from ``dataset.json`` where there is one (the
 format of StyleGAN and EDM: ``{"labels": [[name, int], ...]}``, or ``{"labels": null}``), else the folders at
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from smoothscore.data.source import choose_split, split_name
 from smoothscore.errors import InputError
 
-__all__ = ["folder_labels", "listed_labels", "listing_of", "of_split"]
+__all__ = ["folder_labels", "integer_labels", "listed_labels", "listing_of", "of_split"]
 
 Labels = npt.NDArray[np.int64] | None
 ClassNames = list[str] | None
@@ -83,6 +83,20 @@ def listed_labels(text: bytes, listing: str, names: Sequence[str], title: str) -
         np.array([given[name] for name in names], dtype=np.int64),
         [str(name) for name in classes] if isinstance(classes, list) else None,
     )
+
+
+def integer_labels(labels: npt.ArrayLike, count: int, source: str) -> npt.NDArray[np.int64]:
+    """``labels`` as (count,) int64; InputError unless they are ``count`` integers."""
+    array = np.asarray(labels)
+    if array.shape == (count, 1):
+        array = array[:, 0]
+    if array.shape != (count,):
+        raise InputError(
+            f"{source} has {count} images but labels of shape {array.shape}; pass one integer label an image."
+        )
+    if array.dtype.kind not in "biuf" or not np.array_equal(np.floor(array), array):
+        raise InputError(f"The labels of {source} are not integers; pass one integer label an image.")
+    return array.astype(np.int64)
 
 
 def _top(names: Sequence[str]) -> PurePosixPath:

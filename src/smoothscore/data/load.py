@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore.data.cache import cached
-from smoothscore.data.imageset import ImageSet, to_images
+from smoothscore.data.convert import to_images
+from smoothscore.data.imageset import ImageSet
 from smoothscore.data.locate import locate
 from smoothscore.data.points import load_points
 from smoothscore.data.query import parse_source

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from smoothscore import progress
-from smoothscore.data.imageset import ImageSet, to_images
+from smoothscore.data.convert import to_images
+from smoothscore.data.imageset import ImageSet
 from smoothscore.data.resize import picture_of
 from smoothscore.errors import InputError
 

@@ -1,15 +1,13 @@
-"""What an encoder is, and the two that need no network: the pixels, and their principal components."""
+"""What an encoder is, and the one that needs nothing: the pixels."""
 
 from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from smoothscore.data import ImageSet
-from smoothscore.errors import InputError
 
-__all__ = ["PIXEL", "Components", "Encoder", "values"]
+__all__ = ["PIXEL", "Encoder", "values"]
 
 
 class Encoder(ABC):
@@ -41,23 +39,6 @@ class _Pixel(Encoder):
 
 
 PIXEL = _Pixel()
-
-
-class Components(Encoder):
-    """Principal components, fitted to a training set; memory: one float32 copy of it while fitting."""
-
-    def __init__(self, count: int, train: ImageSet | Tensor) -> None:
-        values = PIXEL(train).numpy()
-        if not 1 <= count <= min(values.shape):
-            raise InputError(f"pca:{count} needs a DIM from 1 to {min(values.shape)}, the lesser of images and values.")
-        self.name = f"pca:{count}"
-        from sklearn.decomposition import PCA  # scikit-learn takes a second to import and 90 MB
-
-        self._fit = PCA(count, random_state=0).fit(values)
-
-    def __call__(self, images: ImageSet | Tensor) -> Tensor:
-        """The components (n, count)."""
-        return torch.from_numpy(self._fit.transform(PIXEL(images).numpy()).astype(np.float32))
 
 
 def values(images: ImageSet | Tensor) -> Tensor:

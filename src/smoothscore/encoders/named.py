@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from smoothscore.data import ImageSet
-from smoothscore.encoders.base import PIXEL, Components, Encoder
+from smoothscore.encoders.base import PIXEL, Encoder
+from smoothscore.encoders.components import Components
 from smoothscore.encoders.pretrained import LOADERS, efficientnet, inception
 from smoothscore.errors import InputError
 

@@ -112,7 +112,7 @@ def _temperature(diagnosis: "Diagnosis", total: int) -> Choice | None:
     reached = coverage.crossings(float(str(diagnosis.options["shell coverage of the zone"]))) if coverage else []
     low = min(diagnosis.zone.low if diagnosis.zone else min(reached, default=half), half)
     number = float(diagnosis.effective_number.at(half))
-    neighbors = min(max(math.ceil(3 * number), FEWEST), MOST, total)
+    neighbors = min(max(math.ceil(3 * number), FEWEST), MOST, total - 1)
     scale = _short(half**2 / low)
     above = tenth if tenth is not None else half
     return {

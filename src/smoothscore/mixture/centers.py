@@ -140,6 +140,7 @@ class Centers(nn.Module):
         for start in range(0, self.count, CHUNK):
             block = self.scaled(start, min(start + CHUNK, self.count), buffer)
             half[start : start + len(block)] = torch.linalg.vector_norm(block, dim=1)
+            self.release(start, start + len(block))
         half.div_(self.scale).square_().div_(2)
         return half.masked_fill_(self.log_weights.isneginf(), torch.inf)
 
@@ -200,8 +201,14 @@ class Centers(nn.Module):
         return block.sub_(PIXEL_SCALE) if self.pixels else block
 
     def rows(self, indices: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``."""
+        """Centers ``indices`` (n,) as (n, dim), exact up to one rounding in ``dtype``.
+
+        In float64 the very numbers of :meth:`ImageSet.tensor`: at tiny noise levels a query halfway between two of them
+        tells them from others that are as near to the pixels.
+        """
         rows = self.take(indices).to(dtype)
+        if self.pixels and dtype is torch.float64:
+            return rows.div_(PIXEL_SCALE).sub_(1)
         return rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.pixels else rows
 
     def take(self, indices: Tensor) -> Tensor:
@@ -213,10 +220,16 @@ class Centers(nn.Module):
         return rows.reshape(len(indices), self.dim).to(self.device)
 
     def chunks(self, size: int, dtype: torch.dtype = torch.float64) -> Iterator[tuple[int, Tensor]]:
-        """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``."""
+        """All centers in order, as ``(start, (n, dim) tensor)`` with n at most ``size``; their pages are given back."""
         for start in range(0, self.count, size):
             rows = self.raw(start, min(start + size, self.count)).to(dtype, copy=True)
             yield start, rows.sub_(PIXEL_SCALE).div_(PIXEL_SCALE) if self.pixels else rows
+            self.release(start, start + len(rows))
+
+    def release(self, start: int, stop: int) -> None:
+        """Let the system take back the memory of rows ``start`` to ``stop`` where they are mapped from disk."""
+        if self.images is not None:
+            self.images.release(start, stop)
 
 
 def _check(source: Tensor) -> None:

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK = 256  # values summed in the precision of the query
 GROUP = 64  # rows, likewise
-LITTLE = 2**20  # values read below which one thread is faster than several
+LITTLE = 2**23  # values read below which one thread is faster than several
 
 
 def products(stored: Array, rows: Array, shift: float, x: Array, out: Array) -> None:
@@ -156,8 +156,18 @@ def _square(row: Array, shift: float, x: Array) -> float:
 def _totals(
     start: int, stop: int, stored: Array, shift: float, query: Array, row: Array, factors: Array, out: Array
 ) -> None:
-    for p in range(len(row)):
-        _add(out[query[p], start:stop], stored[row[p], start:stop], shift, factors[p])
+    """Four pairs of the same query at a time."""
+    some, p = slice(start, stop), 0
+    while p < len(row):
+        sums = out[query[p], some]
+        if p + 3 < len(row) and query[p] == query[p + 1] == query[p + 2] == query[p + 3]:
+            one, two = stored[row[p], some], stored[row[p + 1], some]
+            three, four = stored[row[p + 2], some], stored[row[p + 3], some]
+            _four(sums, one, two, three, four, shift, factors[p : p + 4])
+            p += 4
+        else:
+            _add(sums, stored[row[p], some], shift, factors[p])
+            p += 1
 
 
 @compiled

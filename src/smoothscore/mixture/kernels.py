@@ -13,12 +13,17 @@ precision of a center is held fixed or does not depend on its distance.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["GaussianKernel", "Kernel"]
+__all__ = ["GaussianKernel", "Kernel", "Loop"]
+
+# Called with ``s, floor, room, least, weights, sums, carries``, arrays and numbers of NumPy; see ``Kernel.loop``.
+Loop = Callable[..., int]
 
 
 class Kernel(ABC):
@@ -54,6 +59,19 @@ class Kernel(ABC):
         r2 = base + offset.double()
         ratio = self.log_weight(r2) - self.log_weight(base)
         return ratio.to(offset.dtype), self.precision(r2).to(offset.dtype)
+
+    def loop(self, base: Tensor, s: Tensor) -> Loop | None:
+        """One compiled loop that weighs many centers, relative to one of squared distance ``base`` (B, 1) and S ``s``.
+
+        None where there is none; see :mod:`smoothscore.mixture.weights_loop` for what it does, which spares a dozen
+        operations on tensors.
+        """
+        if not self.constant_precision:
+            return None
+        from smoothscore.mixture.weights_loop import weigh
+
+        steep = self.precision(base) * self.inverse_temperature(base)
+        return partial(weigh, s.numpy(), steep[:, 0].float().numpy())
 
     def inverse_temperature(self, like: Tensor) -> Tensor:
         """1/T of each query, (B, 1), in the dtype of ``like``; 1 unless overridden."""

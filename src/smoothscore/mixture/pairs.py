@@ -14,8 +14,9 @@ from torch import Tensor
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.kernels import Kernel
 
-__all__ = ["Active", "Moments", "Pairs", "accumulate", "differences", "moments", "weigh"]
+__all__ = ["Active", "Moments", "Pairs", "accumulate", "differences", "gaps", "moments", "weigh"]
 
+CLOSE = 8  # pairs of a query, on the average, up to which differences of distances are taken
 ROWS = 512  # pairs whose centers are written out in float64 at a time
 
 
@@ -98,13 +99,25 @@ class Moments:
 
     def of(self, queries: Tensor) -> "Moments":
         """The moments of some queries (indices or a mask)."""
+        if queries.dtype is torch.bool and queries.all():
+            return self
         return Moments(**{name: value[queries] for name, value in vars(self).items() if value is not None})
 
     @staticmethod
     def joined(parts: "list[Moments]") -> "Moments":
         """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
         names = [name for name, value in vars(parts[0]).items() if value is not None]
         return Moments(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+    @staticmethod
+    def ordered(parts: "list[tuple[Tensor, Moments]]") -> "Moments":
+        """In the order of the queries, of which each part has some."""
+        if len(parts) == 1:
+            return parts[0][1]
+        order = torch.cat([queries for queries, _ in parts]).argsort()
+        return Moments.joined([part for _, part in parts]).of(order)
 
 
 def moments(pairs: Pairs, centers: Centers, kernel: Kernel, curved: bool = False) -> Moments:
@@ -124,12 +137,55 @@ def moments(pairs: Pairs, centers: Centers, kernel: Kernel, curved: bool = False
     )
 
 
-def weigh(centers: Centers, kernel: Kernel, query: Tensor, center: Tensor, r2: Tensor, queries: int) -> Pairs:
-    """Weights of the pairs (query sorted) of so many queries, from exact squared distances (P,)."""
-    logits = kernel.select(query).log_weight(r2[:, None])[:, 0] + centers.log_weights[center]
+def weigh(
+    centers: Centers,
+    kernel: Kernel,
+    query: Tensor,
+    center: Tensor,
+    r2: Tensor,
+    queries: int,
+    x: Tensor | None = None,
+) -> Pairs:
+    """Weights of the pairs (query sorted) of so many queries, from exact squared distances (P,).
+
+    Where two centers are equally near but for rounding, squared distances are not exact enough; with the queries
+    x (B, d), and where pairs are few, the differences of these distances are taken.
+    """
+    some, level = kernel.select(query), r2.new_zeros(queries)
+    if x is not None and len(query) <= CLOSE * queries:
+        nearest = _nearest(query, r2, queries)
+        base, further = r2[nearest], gaps(x, centers, query, center[nearest][query], center)
+        level = kernel.log_weight(base[:, None])[:, 0]
+        logits = some.relative(base[query, None], further[:, None])[0][:, 0] + centers.log_weights[center]
+    else:
+        logits = some.log_weight(r2[:, None])[:, 0] + centers.log_weights[center]
     top = logits.new_full((queries,), -torch.inf).scatter_reduce_(0, query, logits, "amax")
     log_mass = top + _total((logits - top[query]).exp(), query, queries).log()
-    return Pairs(query, center, r2, logits - log_mass[query], log_mass)
+    return Pairs(query, center, r2, logits - log_mass[query], log_mass + level)
+
+
+def gaps(x: Tensor, centers: Centers, query: Tensor, near: Tensor, center: Tensor) -> Tensor:
+    """How much farther centers ``center`` (P,) are than ``near`` (P,), as squared distances from the queries.
+
+    For centers a and b as they are in float64, :math:`|x-b|^2-|x-a|^2=\\sum_i(a_i-b_i)(2x_i-a_i-b_i)`, with the
+    rounding of a + b carried along, so that no digit is lost, however near the two distances are.
+    """
+    out = torch.empty(len(query), dtype=torch.float64, device=x.device)
+    for start in range(0, len(query), ROWS):
+        part = slice(start, start + ROWS)
+        a, b = centers.rows(near[part]), centers.rows(center[part])
+        total = a + b
+        rest = total - a
+        lost = (a - (total - rest)) + (b - rest)
+        out[part] = ((a - b) * ((2 * x[query[part]] - total) - lost)).sum(1)
+    return out
+
+
+def _nearest(query: Tensor, r2: Tensor, queries: int) -> Tensor:
+    """Which pair is each query's nearest: (B,)."""
+    least = r2.new_full((queries,), torch.inf).scatter_reduce_(0, query, r2, "amin")
+    equal, place = r2 == least[query], torch.arange(len(r2), device=r2.device)
+    return place.new_empty(queries).scatter_(0, query[equal], place[equal])
 
 
 def accumulate(out: Tensor, query: Tensor, center: Tensor, centers: Centers, factors: Tensor) -> Tensor:

@@ -5,8 +5,6 @@ its sums, and a center or two drawn from the posterior.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,15 +13,16 @@ import torch
 from torch import Tensor
 
 from smoothscore.mixture.centers import Centers
-from smoothscore.mixture.kernels import Kernel
+from smoothscore.mixture.kernels import Kernel, Loop
 from smoothscore.mixture.pairs import Moments
+from smoothscore.mixture.reference import Reference
+from smoothscore.mixture.rounding import DRAWS, Drawn
 from smoothscore.mixture.rows import Rows
 from smoothscore.mixture.stored import Bytes
 from smoothscore.mixture.table import Table
 
-__all__ = ["Drawn", "Reference", "Running"]
+__all__ = ["Running"]
 
-DRAWS = 24  # at least so many centers are drawn to measure the rounding error
 ROOM = 8.0  # nats by which a weight may exceed its reference before another one is taken
 LEAST = {torch.float32: -80.0, torch.float64: -700.0}  # logits below are slow to exponentiate, and nothing
 LIMITS = np.float32(ROOM), np.float32(LEAST[torch.float32])
@@ -31,45 +30,9 @@ LIMITS = np.float32(ROOM), np.float32(LEAST[torch.float32])
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass
-class Reference:
-    """For each of B queries, a center that weights are taken relative to.
-
-    Attributes:
-        s: (B,) its S, as it stands among those that it is compared with.
-        base: (B, 1) float64, the squared distance that belongs to it.
-        prior, level: (B,) float64, its log prior weight and its log weight, prior included.
-    """
-
-    s: Tensor
-    base: Tensor
-    prior: Tensor
-    level: Tensor
-
-    @classmethod
-    def of(cls, size: Tensor, s: Tensor, prior: Tensor, kernel: Kernel) -> "Reference":
-        """From the squared norms of the queries, S and the log prior weights, (B,) each."""
-        base = (size - 2 * s.double()).clamp_min(0)[:, None]
-        return cls(s, base, prior, kernel.log_weight(base)[:, 0] + prior)
-
-    def where(self, chosen: Tensor, other: "Reference") -> "Reference":
-        """This one where ``chosen`` (B,), elsewhere the other."""
-        pairs = [(getattr(self, name), getattr(other, name)) for name in vars(self)]
-        return Reference(*(torch.where(chosen[:, None] if a.ndim == 2 else chosen, a, b) for a, b in pairs))
-
-
-@dataclass
-class Drawn:
-    """A center drawn from the posterior in one chunk, for each query: (B,) rows, their S, log mass of the chunk."""
-
-    center: Tensor
-    s: Tensor
-    mass: Tensor
-
-
-# Indices of the rows that count, or None for all; their weights p kappa (B, n); the log of their mass (B,); places
-# (draws, B) of rows that are drawn with probabilities proportional to p.
-Weighed = tuple[Tensor | None, Tensor, Tensor, Iterable[Tensor]]
+# Indices of the rows that count, or None for all; their weights p kappa (B, n); the log of the sums of these (B,);
+# places (draws, B) of rows that are drawn with probabilities proportional to them, which may be none.
+Weighed = tuple[Tensor | None, Tensor, Tensor, Tensor]
 
 
 class Running:
@@ -124,9 +87,9 @@ class Running:
             if not weights.shape[1]:
                 continue
             rows.add(weights, start, stop, some)
-            for place in places:
-                row = place if some is None else some[place]
-                self.drawn.append(Drawn(row + start, s.gather(0, row[None])[0], mass))
+            if len(places):
+                row = places if some is None else some[places]
+                self.drawn.append(Drawn(row + start, s.gather(0, row), mass))
 
     def in_steps(self, start: int, s: Tensor, floor: float, draws: int) -> Weighed:
         """Weigh a chunk from its S (n, B), for any kernel, and add it to ``sums``."""
@@ -136,34 +99,32 @@ class Running:
             some = carries.nonzero()[:, 0]
             logits, offset, precision = logits[:, some], offset[:, some], precision[:, some]
             if not len(some):
-                return some, logits, self.sums[0], ()
+                return some, logits, self.sums[0], some[:0]
         return some, *self.add(logits, offset, precision, draws)
 
     def at_once(self, start: int, s: Tensor, floor: float, draws: int) -> Weighed:
         """The same by one loop and few operations on tensors, each of which takes as long as the loop."""
-        from smoothscore.mixture.weights_loop import weigh
-
-        weights, carries, mass = np.empty(s.shape, np.float32), np.empty(len(s), np.bool_), np.empty(s.shape[1])
+        weights, carries, sums = np.empty(s.shape, np.float32), np.empty(len(s), np.bool_), np.empty((2, s.shape[1]))
         for _ in range(2):
-            middle, steep = self.linear
-            number = weigh(s.numpy(), middle, steep, np.float32(floor), *LIMITS, weights, mass, carries)
+            assert self.loop is not None
+            number = self.loop(s.numpy(), np.float32(floor), *LIMITS, weights, sums, carries)
             if number >= 0:
                 break
             self.relative(start, s)
-        self.sums[0] += torch.from_numpy(mass)
+        self.sums[:2] += torch.from_numpy(sums)
+        mass = torch.from_numpy(sums[0 if self.kernel.constant_precision else 1])
         heavy, some = torch.from_numpy(weights).T, None
         if 0 <= 2 * number <= len(s):
             some = torch.from_numpy(carries).nonzero()[:, 0]
             heavy = heavy[:, some]
         if not draws or not heavy.shape[1]:
-            return some, heavy, self.sums[0], ()
-        return some, heavy, torch.from_numpy(mass).log() + self.reference.level, self._draw(heavy, draws)
+            return some, heavy, self.sums[0], torch.empty(0, len(heavy), dtype=torch.int64)
+        return some, heavy, mass.log() + self.reference.level, self._draw(heavy, draws)
 
     def _plain(self, s: Tensor) -> bool:
-        """Whether the weights of these S are exponential in them, and nothing else is wanted."""
-        plain = self.kernel.constant_precision and self.centers.uniform and not self.curved
-        floats = self.dtype is torch.float32 and s.dtype is torch.float32
-        return plain and floats and isinstance(self.rows, Bytes) and s.is_contiguous()
+        """Whether a loop can weigh these centers, and nothing is wanted that it does not give."""
+        plain = self.centers.uniform and not self.curved and isinstance(self.rows, Bytes) and s.is_contiguous()
+        return plain and self.dtype is torch.float32 and s.dtype is torch.float32 and self.loop is not None
 
     def absorb(self, other: "Running") -> None:
         """Add the sums over other centers, relative to whichever reference of the two is the heavier."""
@@ -181,14 +142,12 @@ class Running:
         self.sums *= shrink
         self.rows.shrink(shrink)
         self.reference = reference
-        self.__dict__.pop("linear", None)
+        self.__dict__.pop("loop", None)
 
     @cached_property
-    def linear(self) -> tuple[Array, Array]:
-        """S of the reference, and how much the logits change with S: (B,) float32."""
-        base = self.reference.base
-        steep = (self.kernel.precision(base) * self.kernel.inverse_temperature(base))[:, 0].float()
-        return self.reference.s.numpy(), steep.numpy()
+    def loop(self) -> Loop | None:
+        """That of the kernel, for the present reference."""
+        return self.kernel.loop(self.reference.base, self.reference.s)
 
     def relative(self, start: int, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """From S (n, B): log weights (B, n) relative to the reference's, squared distances (B, n) less the reference's,
@@ -217,13 +176,12 @@ class Running:
         return logits, offset, precision, logits.amax(0)
 
     def add(self, logits: Tensor, offset: Tensor, precision: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Add to ``sums``; returns p kappa (B, n), in the memory of ``logits``, the log of the mass (B,), and so many
-        places (draws, B) drawn with probabilities proportional to p.
+        """Add to ``sums``; returns p kappa (B, n), in the memory of ``logits``, the log of its sums (B,), and so many
+        places (draws, B) drawn with probabilities proportional to it.
         """
         kernel, base, level = self.kernel, self.reference.base, self.reference.level
         weights = logits.clamp_min_(LEAST[self.dtype]).exp_()
         mass = weights.sum(1).double()
-        places = self._draw(weights, draws)
         self.sums[0] += mass
         if self.curved:
             r2 = base.to(offset.dtype) + offset
@@ -231,8 +189,9 @@ class Running:
             self.sums[3] += (weights * kernel.curvature(r2) * r2).sum(1).double()
         if not kernel.constant_precision:
             weights *= precision
-            self.sums[1] += weights.sum(1).double()
-        return weights, mass.log() + level, places
+            mass = weights.sum(1).double()
+            self.sums[1] += mass
+        return weights, mass.log() + level, self._draw(weights, draws)
 
     def _draw(self, weights: Tensor, draws: int) -> Tensor:
         if draws == 0:
@@ -245,7 +204,7 @@ class Running:
     def moments(self, x: Tensor) -> Moments:
         """Of all that has been added; ``r2`` under the weights p kappa, not p, unless ``curved``."""
         weight, steep, r2, curvature = self.sums
-        mean, scatter = self.mean()
+        mean, scatter = self.mean
         if self.kernel.constant_precision:
             steep = weight * self.kernel.precision(self.reference.base)[:, 0]
         if not self.curved:
@@ -258,6 +217,7 @@ class Running:
             curvature=curvature / weight if self.curved else None,
         )
 
+    @cached_property
     def mean(self) -> tuple[Tensor, Tensor]:
         """The mean of the centers (B, d) under the weights p kappa, and their mean squared distance from it (B,)."""
         mean, half = self.rows.means(self.sums[0 if self.kernel.constant_precision else 1])

@@ -1,6 +1,7 @@
 r"""All sums over the centers for a batch of queries.
 
-Queries whose weight lies on few centers get those listed (:mod:`smoothscore.mixture.screen`) and summed from exact
+Some thousand centers are summed from one table (:mod:`smoothscore.mixture.small`). Of more of them, queries whose
+weight lies on few get those listed (:mod:`smoothscore.mixture.screen`) and summed from exact
 distances; the others are summed over all centers in their own precision, in float64 where float32 proves not
 to be enough, and from exact distances where even that is not.
 """
@@ -16,7 +17,8 @@ from smoothscore.mixture.dense import dense
 from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import Active, Moments, Pairs, differences, moments, weigh
 from smoothscore.mixture.products import products
-from smoothscore.mixture.screen import FEW, broad, candidates, far
+from smoothscore.mixture.screen import broad, candidates, far
+from smoothscore.mixture.small import small, suits
 
 __all__ = ["DERIVATIVE_TOLERANCE", "Sums", "active", "blocks", "log_weights", "sums", "totals"]
 
@@ -123,15 +125,15 @@ def listed(x: Tensor, centers: Centers, kernel: Kernel) -> Pairs:
 
 
 def _moments(x: Tensor, centers: Centers, kernel: Kernel, dtype: torch.dtype, curved: bool) -> Moments:
-    wide = centers.count > FEW and broad(x, centers, kernel, TOLERANCE[dtype])
-    wide = torch.zeros(len(x), dtype=torch.bool, device=x.device) | wide
+    if suits(centers):
+        return small(x, centers, kernel, dtype, TARGET[dtype], TOLERANCE[dtype], curved)
+    wide = broad(x, centers, kernel, TOLERANCE[dtype])
     parts = []
     for queries in (wide.nonzero()[:, 0], *torch.split((~wide).nonzero()[:, 0], SCREENED)):
         if len(queries):
             found = _some(x[queries], centers, kernel.select(queries), dtype, curved)
             parts += [(queries[place], part) for place, part in found]
-    order = torch.cat([queries for queries, _ in parts]).argsort()
-    return Moments.joined([part for _, part in parts]).of(order)
+    return Moments.ordered(parts)
 
 
 def _some(
@@ -143,7 +145,9 @@ def _some(
     parts = []
     if len(light):
         place = torch.searchsorted(light, found.query)
-        parts.append((light, _exact(centers, kernel.select(light), place, found.center, found.r2, len(light), curved)))
+        some, exact = kernel.select(light), x[light] if dtype is torch.float64 else None
+        pairs = weigh(centers, some, place, found.center, found.r2, len(light), exact)
+        parts.append((light, moments(pairs, centers, some, curved)))
     beyond = far(x[found.crowded], centers)
     crowded = found.crowded[~beyond]
     for precise in (torch.float32, torch.float64) if dtype is torch.float32 else (torch.float64,):
@@ -161,12 +165,7 @@ def _some(
                 every.repeat(len(rest)),
             )
             r2 = differences(x[rest], centers, query, center)
-            parts.append((rest, _exact(centers, kernel.select(rest), query, center, r2, len(rest), curved)))
+            some = kernel.select(rest)
+            pairs = weigh(centers, some, query, center, r2, len(rest))
+            parts.append((rest, moments(pairs, centers, some, curved)))
     return parts
-
-
-def _exact(
-    centers: Centers, kernel: Kernel, query: Tensor, center: Tensor, r2: Tensor, queries: int, curved: bool
-) -> Moments:
-    """Moments of so many queries whose candidate pairs are listed, sorted by query."""
-    return moments(weigh(centers, kernel, query, center, r2, queries), centers, kernel, curved)

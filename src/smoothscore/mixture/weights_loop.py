@@ -10,7 +10,7 @@ import numpy as np
 
 from smoothscore.loops import compiled
 
-__all__ = ["weigh"]
+__all__ = ["exponential", "weigh"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,45 +22,46 @@ HALF, ONE = np.float32(0.5), np.float32(1)
 
 @compiled
 def weigh(
-    s: Array,
     middle: Array,
     steep: Array,
+    s: Array,
     floor: Any,
     room: Any,
     least: Any,
     weights: Array,
-    mass: Array,
+    sums: Array,
     carries: Array,
 ) -> int:
-    """Write exp(steep (s - middle)) into ``weights`` and their sums over the centers into ``mass``.
+    """Write exp(steep (s - middle)) into ``weights`` and their sums over the centers into the first of ``sums``.
 
     Args:
-        s, weights: (n, B) float32.
         middle, steep: (B,) float32.
+        s, weights: (n, B) float32.
         floor, room, least: float32; logits below ``least`` are raised to it.
-        mass: (B,) float64, written.
+        sums: (2, B) float64, written: of the weights, and, where they vary, of the weights times the precisions, which
+            ``weights`` are then.
         carries: (n,) bool, written: whether some query's logit is above ``floor``.
 
     Returns the number of centers that carry weight, or -1 if a logit is above ``room``: then take another reference.
     """
     above, number = 0, 0
-    mass[:] = 0
+    sums[:] = 0
     for j in range(len(s)):
         hits = 0
         for b in range(s.shape[1]):
             logit = (s[j, b] - middle[b]) * steep[b]
             hits |= logit > floor
             above |= logit > room
-            weights[j, b] = _exp(least if logit < least else logit)
+            weights[j, b] = exponential(least if logit < least else logit)
         carries[j] = hits > 0
         number += hits
         for b in range(s.shape[1]):
-            mass[b] += weights[j, b]
+            sums[0, b] += weights[j, b]
     return -1 if above else number
 
 
 @compiled
-def _exp(value: Any) -> Any:
+def exponential(value: Any) -> Any:
     """In float32, to some 1e-7, for moduli below 87: 2^k times the exponential of at most half of log 2."""
     k = np.float32(np.rint(value * LOG2E))
     t = (value - k * HIGH) - k * LOW

@@ -44,7 +44,7 @@ def build(name: str, shape: Sequence[int], noise_conditional: bool = True, **opt
     ``ncsnpp-cifar10``    NCSN++ for 32 x 32 images, 56 M parameters (EDM's configuration)
     ``ddpmpp-cifar10``    DDPM++ for 32 x 32 images, 56 M parameters (EDM's configuration)
     ``ncsnpp-64``         NCSN++ for 64 x 64 images, 63 M parameters (EDM's configuration)
-    ``mlp``               :class:`PointMLP`, 70,000 parameters, for points
+    ``mlp``               :class:`PointMLP`, 0.13 M parameters, half of them for the noise level, for points
     ====================  =========================================================================================
 
     Args:

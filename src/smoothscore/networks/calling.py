@@ -5,6 +5,8 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from smoothscore.errors import InputError
+
 __all__ = ["evaluate", "inner", "is_noise_conditional", "precision"]
 
 
@@ -33,10 +35,22 @@ def precision(network: nn.Module, x: Tensor) -> torch.dtype:
 
 
 def evaluate(network: nn.Module, x: Tensor, noise: Tensor | None, **labels: Tensor) -> Tensor:
-    """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters."""
+    """The raw output in the dtype of ``x``, computed in the dtype of the network's parameters.
+
+    Raises:
+        InputError: the network returns anything but a tensor of the shape of ``x``.
+    """
     dtype = precision(network, x)
     inputs = [x.to(dtype)]
     if is_noise_conditional(network):
         assert noise is not None
         inputs.append(noise.to(dtype))
-    return network(*inputs, **labels).to(x.dtype)  # type: ignore[no-any-return]
+    raw = network(*inputs, **labels)
+    if not isinstance(raw, Tensor) or raw.shape != x.shape:
+        title, what = type(inner(network)).__name__, type(raw).__name__
+        shape = f" of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else ""
+        raise InputError(
+            f"{title} returned a {what}{shape} for images of shape {tuple(x.shape)}; let its forward return a tensor "
+            "of their shape."
+        )
+    return raw.to(x.dtype)

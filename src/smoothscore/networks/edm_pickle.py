@@ -10,6 +10,7 @@ import io
 import math
 import os
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ STORAGES = {
 }
 TABLES = ("_parameters", "_buffers", "_modules", "_init_kwargs")
 """Attributes of a module that are dictionaries."""
+PLACES = ("PUT", "LONG_BINPUT")
+"""Opcodes that choose a place in a pickle's memo."""
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -154,6 +157,15 @@ KNOWN: Mapping[tuple[str, str], Any] = {
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO) -> None:
+        """A stream at whose place a pickle begins; none of its memo's places may be beyond what it can fill."""
+        begin = stream.tell()
+        places = [int(place or 0) for code, place, _ in pickletools.genops(stream) if code.name in PLACES]
+        if max(places, default=0) > stream.tell() - begin:
+            raise pickle.UnpicklingError("a memo larger than the file")
+        stream.seek(begin)
+        super().__init__(stream)
+
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
             return name

@@ -75,6 +75,8 @@ class PointMLP(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The raw output, shape of ``x`` (batch, *shape); ``noise`` (batch,) are preconditioned levels."""
+        if self.noise_conditional and noise is None:
+            raise InputError("This network takes the noise level; pass it, or build one with noise_conditional=False.")
         h = self.first(x.flatten(1))
         e = None if noise is None or not self.noise_conditional else self.embedding(SCALE * noise)
         for index, (norm, layer) in enumerate(zip(self.norms, self.layers, strict=True)):

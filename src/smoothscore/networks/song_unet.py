@@ -102,7 +102,18 @@ class SongUNet(nn.Module):
             noise: (batch,) preconditioned levels; none in a network without noise conditioning.
             class_labels: (batch, classes) one-hot, or zeros for no class, as which it is taken when it is missing.
             augment_labels: (batch, augmentation); missing for images that are not augmented.
+
+        Raises:
+            InputError: the level is missing, or labels are given to a network that was built without them.
         """
+        if self.noise_conditional and noise is None:
+            raise InputError("This network takes the noise level; pass it, or build one with noise_conditional=False.")
+        for labels, name in ((class_labels, "classes"), (augment_labels, "augmentation")):
+            if labels is not None and not getattr(self.architecture, name):
+                raise InputError(
+                    f"This U-Net was built without {name} and would pass over the labels; build it with "
+                    f"{name}={labels.shape[1]}."
+                )
         stem = self.architecture.stem
         _, height, width = self.shape
         padding = (0, -width % self.coarsest, 0, -height % self.coarsest)

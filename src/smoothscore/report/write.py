@@ -6,7 +6,9 @@ from pathlib import Path
 
 from smoothscore.errors import InputError
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = ["sweep", "write_bytes", "write_text"]
+
+TEMPORARY = ".smoothscore-{}.tmp"
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -21,7 +23,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     target = Path(path).resolve()
     if os.path.isdir(target):
         raise InputError(f"{path} is a folder; give the name of a file to write.")
-    temporary = target.with_name(f".smoothscore-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(TEMPORARY.format(secrets.token_hex(8)))
     try:
         try:
             with open(temporary, "xb") as stream:
@@ -43,3 +45,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write ``text`` as UTF-8 like :func:`write_bytes`; bytes of file names that are no text become ``\\udcXX``."""
     return write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def sweep(folder: Path) -> None:
+    """Delete what writers that were killed have left in and below a folder in which nobody else writes."""
+    for left in folder.rglob(TEMPORARY.format("*")):
+        left.unlink(missing_ok=True)

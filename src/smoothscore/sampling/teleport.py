@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from smoothscore.data import ImageSet
+from smoothscore.encoders.components import principal
 from smoothscore.errors import DataWarning, InputError
 from smoothscore.sampling.evaluator import device_of, noise
 from smoothscore.scores import (
@@ -38,6 +39,8 @@ __all__ = ["Teleport", "far_field_error", "fit_gaussian", "gaussian_of", "shrink
 AGREE = 0.01  # of the data's variance
 MOST = 0.1
 PROBES = 64
+FEW = 4  # directions of so many in all: sought by themselves
+ROUNDS = 5  # of that search
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +153,14 @@ def gaussian_of(score: Score) -> GaussianScore:
 def fit_gaussian(images: Tensor | ImageSet, rank: int | None = None) -> GaussianScore:
     """The Gaussian for a model trained on ``images``: its covariance shrunk when they are fewer than their values.
 
-    With a ``rank``, the variance outside of the largest directions is spread evenly over the others.
+    With a ``rank``, the variance outside of the largest directions is spread evenly over the others; a rank far below
+    the number of images and of values costs no decomposition of all of them.
     """
+    shape = images.shape if isinstance(images, ImageSet) else images.shape[1:]
+    count, dim = len(images), shape.numel()
+    if rank is not None and FEW * rank < min(count, dim):
+        return _leading(images, rank)
     gaussian = GaussianScore.fit(images)
-    count, dim = len(images), gaussian.dim
     covariance = Covariance(gaussian.directions, gaussian.variances, float(gaussian.residual))
     if count < dim:
         covariance = covariance.shrunk(shrinkage(gaussian.variances, dim, count))
@@ -162,6 +169,20 @@ def fit_gaussian(images: Tensor | ImageSet, rank: int | None = None) -> Gaussian
         kept = covariance.truncated(rank)
         covariance = Covariance(kept.directions, kept.variances, float(rest) / (dim - rank))
     return GaussianScore(gaussian.mean.reshape(gaussian.shape), covariance)
+
+
+def _leading(images: Tensor | ImageSet, rank: int) -> GaussianScore:
+    """The same from the largest directions alone; for the shrinkage the others are taken as alike."""
+    shape = images.shape if isinstance(images, ImageSet) else images.shape[1:]
+    count, dim = len(images), shape.numel()
+    found = principal(images, rank, ROUNDS)
+    variances, others = found.variances, min(count - 1, dim) - rank
+    if count < dim:
+        rest = (found.total - float(variances.sum())) / others
+        amount = shrinkage(torch.cat([variances, variances.new_full((others,), rest)]), dim, count)
+        variances = (1 - amount) * variances + amount * found.total / dim
+    residual = (found.total - float(variances.sum())) / (dim - rank)
+    return GaussianScore(found.mean.reshape(shape), Covariance(found.directions, variances, residual))
 
 
 def shrinkage(variances: Tensor, dim: int, count: int) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothscore.errors import InputError
-from smoothscore.networks import EDM, VE, VP, Preconditioning, SongUNet
+from smoothscore.networks import EDM, VE, VP, Architecture, Preconditioning, SongUNet
 from smoothscore.networks.edm_pickle import Part, read_edm_pickle
 from smoothscore.scores.network import NetworkScore
 
@@ -34,6 +34,8 @@ OPTIONS = {
     "augment_dim": "augmentation",
 }
 """EDM's names of a U-Net's options, and ours."""
+UNUSED = ("img_resolution", "in_channels", "out_channels", "label_dropout")
+"""Options that stand elsewhere, or matter in training only."""
 POSITIONAL = ("img_resolution", "in_channels", "out_channels", "label_dim", "augment_dim")
 
 
@@ -56,15 +58,8 @@ class EDMScore(NetworkScore):
         """
         part, tensors = read_edm_pickle(path)
         form = _preconditioning(part, str(path))
-        network = _network(part, str(path))
         weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise InputError(
-                f"The weights in {path} do not fit its options ({str(error).splitlines()[-1].strip()})."
-            ) from None
-        return cls(network, form, class_=class_)
+        return cls(_network(part, weights, str(path)), form, class_=class_)
 
     @classmethod
     def wrap(cls, network: nn.Module, class_: int | None = None) -> "EDMScore":
@@ -104,7 +99,9 @@ def _preconditioning(part: Part, title: str) -> Preconditioning:
     match part.kind:
         case "EDMPrecond":
             return EDM(number("sigma_data", 0.5))
-        case "VPPrecond" if part.attributes.get("M", 1000) == 1000:
+        case "VPPrecond":
+            if number("M", 1000) != 1000:
+                raise InputError(f"{title} has M = {number('M', 1000):g} timesteps; only 1,000 are read.")
             return VP(number("beta_d", 19.9), number("beta_min", 0.1))
         case "VEPrecond":
             return VE()
@@ -113,7 +110,31 @@ def _preconditioning(part: Part, title: str) -> Preconditioning:
     )
 
 
-def _network(part: Part, title: str) -> SongUNet:
+def _network(part: Part, weights: Mapping[str, Tensor], title: str) -> SongUNet:
+    """The U-Net with its weights.
+
+    Shapes are compared before any memory is taken, so that a file's options cannot ask for more than its weights fill.
+    """
+    shape, options = _options(part, title)
+    architecture = Architecture(**options)
+    try:
+        if architecture.blocks * len(architecture.multipliers) > len(weights):
+            raise RuntimeError(f"{architecture.blocks} blocks at {len(architecture.multipliers)} resolutions")
+        with torch.device("meta"):
+            expected = SongUNet(shape, **options).state_dict()
+    except RuntimeError as error:
+        raise InputError(f"The weights in {title} do not fit its options ({error}).") from None
+    for name in sorted(expected.keys() | weights.keys()):
+        has, needs = (tuple(each[name].shape) if name in each else "nothing" for each in (weights, expected))
+        if has != needs:
+            raise InputError(f"The weights in {title} do not fit its options ({name} is {has}, not {needs}).")
+    network = SongUNet(shape, **options)
+    network.load_state_dict(weights)
+    return network
+
+
+def _options(part: Part, title: str) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    """The shape of one image, and our options of the U-Net."""
     model = part.attributes["_modules"].get("model")
     if not isinstance(model, Part) or model.kind != "SongUNet":
         kind = model.kind if isinstance(model, Part) else "nothing"
@@ -126,5 +147,8 @@ def _network(part: Part, title: str) -> SongUNet:
     side, channels = given.get("img_resolution"), given.get("in_channels")
     if not isinstance(side, int) or not isinstance(channels, int):
         raise InputError(f"{title} does not say for which images its network is; export it again with EDM's own code.")
+    unknown = [name for name in given if name not in OPTIONS and name not in UNUSED]
+    if unknown:
+        raise InputError(f"The network in {title} has the option {unknown[0]!r}, which EDM's SongUNet does not.")
     options = {ours: given[theirs] for theirs, ours in OPTIONS.items() if theirs in given}
-    return SongUNet((channels, side, side), **options)
+    return (channels, side, side), options

@@ -8,10 +8,13 @@ the last level alone is left and F is linear in :math:`r^2`.
 """
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from smoothscore.mixture.kernels import Loop
 from smoothscore.scores.shells import Profile
 
 __all__ = ["Levels"]
@@ -76,12 +79,20 @@ class Levels(Profile):
 
         steps = offset.T.contiguous()
         ratio, precision = torch.empty_like(steps), torch.empty_like(steps)
-        cells = (self.table.numpy(), self.first, self.drop, self.shift, self.last, self.tail)
-        relative(
-            *cells, *(part[:, 0].contiguous().numpy() for part in (base, cold)),
-            *(part.numpy() for part in (steps, ratio, precision)),
-        )  # fmt: skip
+        relative(*self._cells(base, cold), *(part.numpy() for part in (steps, ratio, precision)))
         return ratio.T, precision.T
+
+    def loop(self, base: Tensor, cold: Tensor, s: Tensor) -> Loop:
+        """Look-up and weights in one."""
+        from smoothscore.scores.levels_loop import weigh
+
+        given: tuple[Any, ...] = (*self._cells(base, cold), s.numpy())
+        return partial(weigh, *given)
+
+    def _cells(self, base: Tensor, cold: Tensor) -> tuple[Any, ...]:
+        """The first arguments of the loops."""
+        parts = [part[:, 0].contiguous().numpy() for part in (base, cold)]
+        return self.table.numpy(), self.first, self.drop, self.shift, self.last, self.tail, *parts
 
     def inverse(self, log_mass: Tensor) -> Tensor:
         """The first row at which F is not above; exact beyond the table."""

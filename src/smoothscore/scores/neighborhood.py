@@ -29,9 +29,9 @@ class Neighborhood:
     def __init__(self, centers: Tensor | ImageSet, neighbors: int | NeighborGraph, radius: float | None = None) -> None:
         self.centers, self.radius = centers, radius
         count = len(centers)
-        if radius is not None and not (isinstance(radius, int | float) and radius > 0):
+        if radius is not None and (isinstance(radius, bool) or not isinstance(radius, int | float) or not radius > 0):
             raise InputError(f"radius is {radius!r}; give a positive multiple of the second neighbor's distance.")
-        if not isinstance(neighbors, int | NeighborGraph):
+        if isinstance(neighbors, bool) or not isinstance(neighbors, int | NeighborGraph):
             raise InputError(f"neighbors is {neighbors!r}; give a whole number or a NeighborGraph.")
         width = neighbors.indices.shape[1] + 1 if isinstance(neighbors, NeighborGraph) else neighbors
         if radius is not None and width < 3:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothscore.mixture import Kernel
+from smoothscore.mixture.kernels import Loop
 
 __all__ = ["ContinuousShell", "NearestLevel", "Profile", "ShellKernel"]
 
@@ -63,6 +64,10 @@ class Profile(nn.Module, ABC):
         ratio = (self.log_mass(r2) - self.log_mass(base)) * cold
         return ratio.to(offset.dtype), self.precision(r2).to(offset.dtype)
 
+    def loop(self, base: Tensor, cold: Tensor, s: Tensor) -> Loop | None:
+        """The loop of :meth:`smoothscore.mixture.Kernel.loop`; None unless overridden."""
+        return None
+
 
 class ShellKernel(Kernel):
     """The weights of a profile at one temperature a query.
@@ -91,6 +96,10 @@ class ShellKernel(Kernel):
     def relative(self, base: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """By the profile at once."""
         return self.profile.relative(base, offset, self.inverse_temperature(base))
+
+    def loop(self, base: Tensor, s: Tensor) -> Loop | None:
+        """That of the profile."""
+        return self.profile.loop(base, self.inverse_temperature(base), s)
 
     def precision(self, r2: Tensor) -> Tensor:
         """The precision of the profile; temperature does not change it."""

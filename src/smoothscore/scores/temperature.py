@@ -55,6 +55,8 @@ def temperature_rule(
     if isinstance(temperature, str):
         return _named(temperature.replace(" ", ""), dim, collapse)
     try:
+        if isinstance(temperature, bool):
+            raise TypeError
         values = torch.as_tensor(temperature, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"temperature is {temperature!r}; give a number, one for each level, or a rule.") from None
@@ -80,14 +82,17 @@ def _named(text: str, dim: int, collapse: Callable[[], float]) -> Rule:
     if text == "sqrt(d)":
         return lambda sigma: torch.full_like(sigma, math.sqrt(dim))
     if match := re.fullmatch(NUMBER + r"/sigma(?P<power>\^2)?", text):
-        level, power = float(match["value"]), 2 if match["power"] else 1
+        power = 2 if match["power"] else 1
     elif match := re.fullmatch(r"collapse(?::" + NUMBER + ")?", text):
-        level, power = float(match["value"]) if match["value"] else collapse(), 1
+        power = 1
     else:
         raise InputError(
             f"temperature {text!r} is not a rule; take a number, '5/sigma', '1/sigma^2', 'sqrt(d)', 'collapse', "
             "'collapse:0.8' or 'perplexity:20'."
         )
+    level = float(match["value"]) if match["value"] else collapse()
+    if match["value"] and not 0 < level < math.inf:
+        raise InputError(f"temperature {text!r} has a number that is not positive and finite; give one that is.")
     return lambda sigma: (level / sigma**power).clamp(min=1)
 
 
@@ -127,7 +132,7 @@ def perplexity_of(temperature: object) -> float | None:
     match = re.fullmatch(r"perplexity:" + NUMBER, temperature.replace(" ", ""))
     if match is None:
         return None
-    if float(match["value"]) < 1:
+    if not 1 <= float(match["value"]) < math.inf:
         raise InputError(f"temperature is {temperature!r}; a perplexity is a number of centers, at least 1.")
     return float(match["value"])
 

@@ -1,4 +1,5 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, written whole or not at all.
+"""The folder of a run, and the checkpoints in it: all that it needs to go on as if it had never stopped, written whole
+or not at all.
 
 ``RUN/checkpoints/000012000/`` holds ``network.safetensors``, ``ema-50000.safetensors`` and so on for the averages,
 ``optimizer.safetensors`` and ``state.json`` (step and history). It is written under a name that nobody reads and then
@@ -6,6 +7,7 @@ renamed.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +22,29 @@ from torch import Tensor, nn
 from smoothscore.errors import InputError
 from smoothscore.networks.store import read_weights, save_weights
 from smoothscore.report import write_bytes, write_text
+from smoothscore.report.write import sweep
 from smoothscore.training.averages import Averages, average_name
 
-__all__ = ["checkpoints", "lock", "prune", "restore", "save_checkpoint"]
+__all__ = ["check_place", "checkpoints", "lock", "make_folder", "prune", "restore", "save_checkpoint"]
 
 PARTIAL = ".partial"
+
+
+def check_place(run: Path) -> None:
+    """Refuse, before any work, a place where no folder can be made."""
+    there = next(place for place in (run, *run.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(
+            f"Cannot make the folder {run}: {there} is no folder that can be written to; choose another with -o."
+        )
+
+
+def make_folder(run: Path) -> None:
+    """The folder of a run, if it is missing."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {run}: {error.strerror}; choose another with -o.") from None
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -99,7 +119,9 @@ def prune(run: Path, keep: int) -> None:
 
 @contextmanager
 def lock(run: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; the system lets go when the process ends, however it ends.
+    """Hold a run's folder for this process, and clear away what a killed one left half written in it.
+
+    The system lets go when the process ends, however it ends.
 
     Raises:
         InputError: another process holds it.
@@ -111,6 +133,7 @@ def lock(run: Path) -> Iterator[None]:
             raise InputError(
                 f"Another process is training in {run}; wait for it, or give another folder with -o."
             ) from None
+        sweep(run)
         yield
 
 

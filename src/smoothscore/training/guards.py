@@ -14,8 +14,8 @@ NO_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED")
 
 
 @contextmanager
-def enough_memory(step: int, batch_size: int) -> Iterator[None]:
-    """An InputError for every kind of error that says that memory ran out; others pass."""
+def enough_memory(sentence: str) -> Iterator[None]:
+    """An InputError that says ``sentence`` for every kind of error that says that memory ran out; others pass."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
@@ -23,10 +23,7 @@ def enough_memory(step: int, batch_size: int) -> Iterator[None]:
             words in str(error) for words in NO_MEMORY
         ):
             raise
-        raise InputError(
-            f"Memory ran out at step {step} with batch_size {batch_size}; make the batch smaller in a new folder, or "
-            "train on more processes."
-        ) from error
+        raise InputError(sentence) from error
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class History:
     """The log of a run, in JSON's own types.
 
     Attributes:
-        steps: one row for every 50 steps: step, seconds, loss, gradient norm.
+        steps: one row for every 50 steps and every checkpoint: step, seconds, loss, gradient norm.
         levels: one row for every checkpoint: step, and by noise level (12 bins between the ``edges`` of the run) the
             number of images, their mean loss, mean largest weight and mean effective number of images in a target.
         looks: one row for every look for copies, see :mod:`smoothscore.training.watch`.

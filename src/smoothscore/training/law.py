@@ -11,6 +11,7 @@ gap has, without the rejection, so that a level is a function of one number.
 Source: Two calm ends and the wild middle, section 5 (gaps); EDM, Karras et al. 2022 (the lognormal law).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from smoothscore import schedules
+from smoothscore.config import noise_gap
 from smoothscore.errors import InputError
 
 __all__ = ["NoiseLaw", "timestep_gap"]
@@ -35,7 +37,7 @@ class NoiseLaw:
         dim: number of values in one image, for ``"shell-touch"``.
 
     Raises:
-        InputError: an unknown kind, or gaps that leave (almost) no level.
+        InputError: an unknown kind, an impossible range, or gaps that are none or leave (almost) no level.
     """
 
     def __init__(
@@ -50,16 +52,21 @@ class NoiseLaw:
     ) -> None:
         if kind not in ("lognormal", "log-uniform", "shell-touch"):
             raise InputError(f"noise is {kind!r}; take lognormal, log-uniform or shell-touch.")
+        if not (0 < sigma_min < sigma_max < math.inf and 0 < std < math.inf and math.isfinite(mean)):
+            raise InputError(
+                f"Noise levels from {sigma_min:g} to {sigma_max:g} with mean {mean:g} and std {std:g} are no law; "
+                "give 0 < sigma_min < sigma_max and std > 0."
+            )
         self.kind: Literal["lognormal", "log-uniform", "shell-touch"] = kind
         self.mean, self.std, self.dim = mean, std, dim
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
-        self.gaps = tuple(gaps)
+        self.gaps = tuple(noise_gap(gap) for gap in gaps)
         if kind == "shell-touch":
             if dim is None:
                 raise InputError("The law shell-touch depends on the number of values in one image; give dim.")
             levels = schedules.shell_touch(sigma_min, sigma_max, dim).flip(0)
             inside = torch.zeros_like(levels, dtype=torch.bool)
-            for low, high in gaps:
+            for low, high in self.gaps:
                 inside |= (levels >= low) & (levels <= high)
             self.levels = levels[~inside]
             self.share = len(self.levels) / len(levels)

@@ -55,7 +55,7 @@ class Target:
     """What the network is to give for a batch.
 
     Attributes:
-        images: (B, *shape) the denoised images.
+        images: (B, *shape) the denoised images, before they are mirrored.
         top_weight: (B,) the largest weight of one training image in each.
         effective: (B,) the number of training images that effectively share it, e to the entropy of the weights.
     """
@@ -127,8 +127,8 @@ class Objective:
             draws: the random numbers; new ones from PyTorch's generator when absent.
 
         Raises:
-            InputError: the network takes the noise level where it must not, or the other way round, or indices
-                are missing.
+            InputError: the network takes the noise level where it must not, or the other way round, images are no
+                floats, or indices are missing.
         """
         return self.losses(network, images, indices, draws).total
 
@@ -136,6 +136,14 @@ class Objective:
         self, network: nn.Module, images: Tensor, indices: Tensor | None = None, draws: Draws | None = None
     ) -> Losses:
         """The same, image by image. Autocast reaches the network only."""
+        if not images.is_floating_point() or not len(images):
+            raise InputError(
+                f"The images are {images.dtype} of shape {tuple(images.shape)}; give one or more as floats in [-1, 1]."
+            )
+        if indices is not None and indices.shape != images.shape[:1]:
+            raise InputError(
+                f"There are {len(images)} images and indices of shape {tuple(indices.shape)}; give one each."
+            )
         conditional = is_noise_conditional(network)
         if self.takes_level is not None and conditional != self.takes_level:
             raise InputError(

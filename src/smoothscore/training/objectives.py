@@ -52,10 +52,15 @@ class Gap(Conditional):
             :func:`smoothscore.training.timestep_gap`.
         others: see :class:`Objective`; a ``law`` keeps its gaps beside these.
 
+    Raises:
+        InputError: no gap, one that is no interval, or gaps that leave (almost) no level.
+
     Source: Two calm ends and the wild middle, section 5.
     """
 
     def __init__(self, gaps: Sequence[tuple[float, float]], law: NoiseLaw | None = None, **others: Any) -> None:
+        if not gaps:
+            raise InputError("Gap needs an interval of noise levels to leave out; give gaps such as [(1.0, 2.0)].")
         super().__init__(law=(law or NoiseLaw()).without(gaps), **others)
 
 

@@ -22,8 +22,9 @@ from smoothscore.networks.store import describe, write_description
 from smoothscore.report import Result, Section
 from smoothscore.scores.network import MOMENTS
 from smoothscore.training import run_page
-from smoothscore.training.checkpoints import checkpoints, lock
+from smoothscore.training.checkpoints import check_place, checkpoints, lock, make_folder
 from smoothscore.training.description import as_begun, check_same, description_of, gone_on, read_run, write_run
+from smoothscore.training.guards import enough_memory
 from smoothscore.training.history import History
 from smoothscore.training.moments import write_moments
 from smoothscore.training.setup import form_of, make_network, make_objective
@@ -31,6 +32,8 @@ from smoothscore.training.trainer import Trainer
 from smoothscore.training.watch import Watch
 
 __all__ = ["Run", "train"]
+
+GRAPH = "neighbors.safetensors"
 
 Images = Tensor | ImageSet
 
@@ -129,7 +132,12 @@ def train(
     """
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
+    if config is not None and not isinstance(config, TrainConfig):
+        raise InputError(
+            f"config is a {type(config).__name__}; give a TrainConfig, e.g. TrainConfig.from_dict(config)."
+        )
     run = Path(out)
+    check_place(run)
     before = read_run(run) if (run / "run.json").exists() else None
     if resume and before is None:
         raise InputError(f"There is no run in {run} to go on with; leave resume out to begin one.")
@@ -153,14 +161,23 @@ def train(
     description = description_of(config, chosen, held_out)
     if before is not None:
         check_same(run, config, description, before)
+        reached = max((int(path.name) for path in checkpoints(run)), default=0)
+        if config.steps < reached:
+            raise InputError(
+                f"The run in {run} is at step {reached} already, and steps is {config.steps}; give at least {reached}, "
+                "or another folder."
+            )
         if before.get("stopped") and _stops(config, before["stopped"]):
             return Run.load(run)
         config, description = as_begun(run, config), gone_on(description, before)
-    network = make_network(config, chosen)
-    objective = make_objective(config, chosen)
+    with enough_memory(f"The network {config.network!r} with its options does not fit into memory; make it smaller."):
+        network = make_network(config, chosen)
     if accelerator.is_main_process:
-        _make_folder(run)
+        objective = make_objective(config, chosen, run / GRAPH)
+        make_folder(run)
     accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        objective = make_objective(config, chosen, run / GRAPH)
     with lock(run) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             class_ = 0 if config.method == "dummy" else None
@@ -205,13 +222,6 @@ def _unseen(train: Images, held_out: Images | None) -> Images | None:
     )
     rest = np.setdiff1d(np.arange(len(held_out)), leaked)
     return held_out[rest] if len(rest) else None
-
-
-def _make_folder(run: Path) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {run}: {error.strerror}; choose another with -o.") from None
 
 
 def _board(run: Path) -> Any:

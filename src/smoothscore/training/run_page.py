@@ -28,6 +28,8 @@ def summary(run: "Run") -> list[tuple[str, str]]:
         lines.append(("loss", f"{rows[-1]['loss']:.4f} (first logged {rows[0]['loss']:.4f})"))
         lines.append(("time", f"{rows[-1]['seconds']:,.0f} s, {rows[-1]['step'] / rows[-1]['seconds']:.1f} steps/s"))
     lines += [(f"copies, {look['weights']}", _copies(look)) for look in _last_looks(run)]
+    if run.history.looks:
+        lines.append(("times", _times(run)))
     if run.stopped:
         lines.append(("stopped", _stop(run)))
     return lines
@@ -59,8 +61,15 @@ def _losses(run: "Run") -> list[Section]:
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     blocks: list[Block] = [
         Figure(
-            curves(steps, [Series("loss", losses)], x_label="optimizer steps", y_label="loss", log_x=False, log_y=True),
-            "Mean over 50 steps of the weighted squared error, a value.",
+            curves(
+                steps,
+                [Series("loss", losses)],
+                x_label="optimizer steps",
+                y_label="loss",
+                log_x=False,
+                log_y=_wide(losses),
+            ),
+            "Weighted squared error a value, the mean over the steps since the point before.",
             f"The loss goes from {losses[0]:.3g} to {losses[-1]:.3g}.",
         )
     ]
@@ -70,7 +79,8 @@ def _losses(run: "Run") -> list[Section]:
         last = levels[-1]
         shown = {name: levels[index] for name, index in (("first", 0), ("last", -1))}
         lines = [Series(f"{name} checkpoint interval", _values(row["loss"])) for name, row in shown.items()]
-        figure = curves(np.sqrt(edges[1:] * edges[:-1]), lines, x_label="noise level sigma", y_label="loss", log_y=True)
+        wide = _wide([value for row in shown.values() for value in row["loss"]])
+        figure = curves(np.sqrt(edges[1:] * edges[:-1]), lines, x_label="noise level sigma", y_label="loss", log_y=wide)
         blocks.append(Figure(figure, f"By noise level, to step {last['step']:,}.", "The loss at twelve noise levels."))
     return [Section("Loss", blocks)]
 
@@ -112,6 +122,7 @@ def _looks(run: "Run") -> list[Section]:
             definitions={"memorized": MEMORIZED, "least": "the least ratio of the two distances"},
         )
     )
+    blocks.insert(0, Text(f"Times: {_times(run)}."))
     if run.stopped:
         blocks.insert(0, Text(f"Stopped: {_stop(run)}.", "warning"))
     return [Section("Looks for copies", blocks)]
@@ -191,12 +202,38 @@ def _copies(look: dict[str, Any]) -> str:
     return text + (f", {look['held_out']['value']:.1%} among held-out images" if look["held_out"] else "")
 
 
+def _times(run: "Run") -> str:
+    """When the samples were best, and from when on they are copies: the times of generalization and memorization."""
+    looks = [look for look in run.history.looks if look.get("memorized")]
+    judged = [look for look in looks if look.get("frechet_held_out") is not None]
+    parts = []
+    if judged:
+        best = min(judged, key=lambda look: float(look["frechet_held_out"]))
+        parts.append(
+            f"the Frechet distance to held-out images was least at step {best['step']:,} "
+            f"({best['frechet_held_out']:.3g}, {best['weights']})"
+        )
+    copying = [look for look in looks if look["memorized"]["low"] > (look["held_out"] or {"high": 0.0})["high"]]
+    found = "clearly more copies than among held-out images" if looks and looks[-1]["held_out"] else "copies"
+    if copying:
+        parts.append(f"{found} from step {copying[0]['step']:,} on ({copying[0]['weights']})")
+    else:
+        parts.append(f"no look found {found}")
+    return "; ".join(parts)
+
+
 def _stop(run: "Run") -> str:
     assert run.stopped is not None
     return (
         f"at step {run.stopped['step']:,} {run.stopped['value']:.1%} of the samples of {run.stopped['weights']} were "
         f"copies; the checkpoint of step {run.step:,} is kept"
     )
+
+
+def _wide(values: Sequence[float | None]) -> bool:
+    """Whether a logarithmic axis would have more than one power of ten to name."""
+    known = [value for value in values if value is not None]
+    return max(known) >= 100 * min(known)
 
 
 def _edges(run: "Run") -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -1,5 +1,7 @@
 """From a configuration and the images: the network to train and the loss to train it with."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,21 @@ from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
 from smoothscore.geometry.pairs import shape_of
 from smoothscore.neighbors import NeighborGraph
+from smoothscore.neighbors.apart import build_apart
 from smoothscore.networks import LinearBypass, Preconditioning, build, preconditioning
 from smoothscore.scores import GaussianScore
+from smoothscore.scores.temperature import temperature_rule
 from smoothscore.training.augment import AUGMENT_LABELS, Augmentation
 from smoothscore.training.law import NoiseLaw
 from smoothscore.training.objective import Objective
 from smoothscore.training.objectives import Conditional, Dummy, Gap, Unconditional
-from smoothscore.training.temperature import Temperature, best_shells
+from smoothscore.training.temperature import Temperature, best_shells, perplexity_among
 
 __all__ = ["form_of", "make_network", "make_objective"]
 
 NEED_LEVEL = ("edm", "ve", "vp")
-FIXED = ("name", "shape", "noise_conditional")
+FIXED = ("name", "shape", "noise_conditional", "classes", "augmentation")
+APART = 2**18  # values in all images, from which on a process of its own searches their neighbors
 BYPASS_RANK = 256
 BYPASS_SHRINKAGE = 0.01  # else the network must undo 1 / sigma in every direction that the Gaussian lacks
 
@@ -76,8 +81,12 @@ def make_network(config: TrainConfig, train: Tensor | ImageSet) -> nn.Module:
     return network
 
 
-def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
+def make_objective(config: TrainConfig, train: Tensor | ImageSet, graph: Path | None = None) -> Objective:
     """The loss of a configuration; with "temperature" this searches the neighbors of all images.
+
+    Args:
+        config, train: the settings and the images.
+        graph: a file for the neighbors, which are searched only where it does not hold them already.
 
     Raises:
         InputError: K is not below the number of images, gaps leave no level, or the temperature or the space is
@@ -103,18 +112,39 @@ def make_objective(config: TrainConfig, train: Tensor | ImageSet) -> Objective:
     if config.method == "temperature":
         if form_of(config).name not in NEED_LEVEL:
             best_shells(shape_of(train).numel())
-        most, whose = _fewest(train, config.within_class)
-        if not 2 <= config.neighbors <= most:
+        count, whose = _fewest(train, config.within_class)
+        if count < 3:
+            raise InputError(f"The method 'temperature' softens targets over neighbors; {count} {whose} are too few.")
+        if not 2 <= config.neighbors < count:
             raise InputError(
-                f"neighbors is {config.neighbors}; with {most} {whose} give 2 to {most}, the image itself included."
+                f"neighbors is {config.neighbors}; with {count} {whose} give 2 to {count - 1}, itself included."
             )
-        graph = NeighborGraph.build(train, config.neighbors - 1, config.space, config.within_class)
-        return Temperature(train, graph, config.temperature, config.sigma_collapse, **shared)
+        if perplexity_among(config.temperature, config.neighbors) is None:
+            temperature_rule(config.temperature, torch.ones(1), 1, lambda: 0.0)  # before a long search
+        neighbors = _graph(config, train, graph)
+        return Temperature(train, neighbors, config.temperature, config.sigma_collapse, **shared)
     if config.method == "gap":
         return Gap(config.gaps, **shared)
     if config.method == "dummy":
         return Dummy(seed=config.seed, **shared)
     return Unconditional(**shared) if config.method == "unconditional" else Conditional(**shared)
+
+
+def _graph(config: TrainConfig, train: Tensor | ImageSet, file: Path | None) -> NeighborGraph:
+    """The neighbors of a configuration: those of the file, or made by a process of their own, if images are many."""
+    k, space, within_class = config.neighbors - 1, config.space, config.within_class
+    if file is not None:
+        with suppress(InputError):
+            graph = NeighborGraph.load(file, train)
+            if (graph.indices.shape[1], graph.space, graph.within_class) == (k, space, within_class):
+                return graph
+    if len(train) * shape_of(train).numel() < APART:
+        graph = NeighborGraph.build(train, k, space, within_class)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            graph.save(file)
+        return graph
+    return build_apart(train, k, space, within_class, file)
 
 
 def _fewest(train: Tensor | ImageSet, within_class: bool) -> tuple[int, str]:

@@ -150,7 +150,10 @@ class Trainer:
         draws = draw(config.seed, step, self.positions, self.store.shape).to(device)
         own = np.random.SeedSequence([config.seed, step, self.positions.start]).generate_state(1)
         torch.manual_seed(int(own[0]))  # of dropout
-        with enough_memory(step, config.batch_size):
+        with enough_memory(
+            f"Memory ran out at step {step} with batch_size {config.batch_size}; make the batch smaller in a new "
+            "folder, or train on more processes."
+        ):
             total, losses = self.forward(images, indices, draws)
             self.scaler.scale(total).backward()
         self.scaler.unscale_(self.optimizer)
@@ -198,8 +201,13 @@ class Trainer:
             worst = max(copies, key=lambda name: float(copies[name]["value"]), default=None)
             if worst is not None and limit is not None and copies[worst]["value"] > limit:
                 self.stopped = {"step": self.step, "weights": worst, **copies[worst]}
-            for name, found in copies.items() if self.board is not None else ():
-                self.board.add_scalar(f"memorized/{name}", found["value"], self.step)
+            if self.board is not None:
+                for look in looks:
+                    shown = {name: look.get(name) for name in ("frechet_train", "frechet_held_out")}
+                    shown["memorized"] = copies.get(look["weights"], {}).get("value")
+                    for name, value in shown.items():
+                        if value is not None:
+                            self.board.add_scalar(f"{name}/{look['weights']}", value, self.step)
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 
