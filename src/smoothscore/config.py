@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from smoothscore.errors import InputError
 
-__all__ = ["METHODS", "NOISES", "PRECISIONS", "Method", "TrainConfig"]
+__all__ = ["METHODS", "NOISES", "PRECISIONS", "Method", "TrainConfig", "noise_gap"]
 
 Method = Literal["conditional", "unconditional", "temperature", "gap", "dummy"]
 Noise = Literal["lognormal", "log-uniform", "shell-touch"]

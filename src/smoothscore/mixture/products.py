@@ -16,7 +16,9 @@ from smoothscore.mixture.table import PIECE, Table
 
 __all__ = ["direct", "over", "products", "rows_for"]
 
-LOOPS = 8192  # centers from which loops serve many queries: half as long again at 5,000, a third less at 10,000
+LOOPS = (
+    8192  # centers from which loops serve many queries: with fewer, waking a second thread costs more than is gained
+)
 
 
 def direct(queries: int, centers: Centers) -> bool:

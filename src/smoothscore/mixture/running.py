@@ -21,14 +21,13 @@ from smoothscore.mixture.rows import Rows
 from smoothscore.mixture.stored import Bytes
 from smoothscore.mixture.table import Table
 
-__all__ = ["Running"]
+__all__ = ["LEAST", "Running"]
 
 ROOM = 8.0  # nats by which a weight may exceed its reference before another one is taken
 LEAST = {torch.float32: -80.0, torch.float64: -700.0}  # logits below are slow to exponentiate, and nothing
 LIMITS = np.float32(ROOM), np.float32(LEAST[torch.float32])
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
 
 # Indices of the rows that count, or None for all; their weights p kappa (B, n); the log of the sums of these (B,);
 # places (draws, B) of rows that are drawn with probabilities proportional to them, which may be none.

@@ -24,6 +24,7 @@ from smoothscore.mixture.kernels import Kernel
 from smoothscore.mixture.pairs import Moments, differences, moments, weigh
 from smoothscore.mixture.rounding import DRAWS, Drawn, passes
 from smoothscore.mixture.rows import Rows
+from smoothscore.mixture.running import LEAST
 from smoothscore.mixture.screen import FAR, far
 from smoothscore.mixture.stored import Bytes
 
@@ -38,7 +39,6 @@ REST = 4  # queries handled together when all centers are differenced
 PART = 8  # exact distances of this part of all centers take no longer than the sum over all,
 GATHERED = 40  # of this part where tensors are gathered
 LOWEST = -(FAR**2)  # S of any center with weight is above
-LEAST = -700.0  # logits below are slow to exponentiate, and nothing
 
 
 def suits(centers: Centers) -> bool:
@@ -137,7 +137,7 @@ def _over_all(
     r2 = _squares(s, x.square().sum(1))
     logits = kernel.log_weight(r2) + centers.log_weights
     log_mass = torch.logsumexp(logits, 1)
-    weights = (logits - log_mass[:, None]).clamp_min_(LEAST).exp_()
+    weights = (logits - log_mass[:, None]).clamp_min_(LEAST[logits.dtype]).exp_()
     steep = weights * kernel.precision(r2)
     precision = steep.sum(1)
     heavy = (steep / precision[:, None]).to(rows.values)
