@@ -7,8 +7,9 @@ The methods take turns, step by step, each round begun by another one. A ratio i
 method's time over the ordinary loss's in the same round, so that a noisy machine disturbs all alike; the number after
 +- is its standard error, 1.25 deviations over the root of the number of rounds. Memory is the largest of a process that
 makes the neighbor graph and three steps of one method, or of the process that it has the graph made by. The graph is
-made before the clock starts, as it is in a run. Images are noise, of which no neighbor is near enough to be read in a
-step, unless --data names others.
+made before the clock starts, as it is in a run. As in a run, too, freed memory stays with the process, whoever's step
+it is; ``--usual-allocator`` leaves it to the C library, which returns it and asks for it again. Images are noise, of
+which no neighbor is near enough to be read in a step, unless --data names others.
 
 With ``--edm`` both networks have the same hyperparameters; first, with the same weights, their outputs are compared.
 """
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 import smoothscore as ss
+from smoothscore.allocator import reuse_freed_memory
 from smoothscore.networks import build
 from smoothscore.report import write_text
 from smoothscore.training import make_network, make_objective
@@ -128,6 +131,12 @@ def edm_network(checkout: str, ours: nn.Module) -> nn.Module:
 
 def main() -> None:
     given = options()
+    with nullcontext() if given.usual_allocator else reuse_freed_memory():
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Print and write what was asked for."""
     if given.memory:
         one = stepper(given.memory, given.sizes[0], given)
         for _ in range(3):
@@ -180,6 +189,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--memory", metavar="METHOD", help="only print the largest memory of three steps, in MiB")
     parser.add_argument("--processor-time", action="store_true", help="of all threads together; for a busy machine")
     parser.add_argument("--time-only", action="store_true", help="leave the memory out")
+    parser.add_argument("--usual-allocator", action="store_true", help="not as a run has it; for comparison")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.network = given.network or ("ddpmpp-cifar10" if given.edm else "tiny")
@@ -191,6 +201,7 @@ def _memory(method: str, size: str, given: argparse.Namespace) -> float:
     for name in ("images", "data", "network", "batch", "width", "blocks", "edm"):
         value = getattr(given, name)
         command += [] if value is None else [f"--{name}", str(value)]
+    command += ["--usual-allocator"] if given.usual_allocator else []
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothscore import geometry, memorization, sampling, training
+from smoothscore.allocator import reuse_freed_memory
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet, as_given, to_images
 from smoothscore.errors import InputError
@@ -194,9 +195,10 @@ def sample(
     made = sampling.plan(score, sampler, steps, sigmas, seed, projection, schedule, title=title)
     if teleport is not None:
         made = made.teleported(_teleport(score, teleport, moments, made.levels, seed))
-    if out is None:
-        return sampling.draw_plan(made, n, trajectory=trajectory, batch_size=batch_size)
-    return sampling.write_samples(made, n, out, trajectory=trajectory, batch_size=batch_size)
+    with reuse_freed_memory():
+        if out is None:
+            return sampling.draw_plan(made, n, trajectory=trajectory, batch_size=batch_size)
+        return sampling.write_samples(made, n, out, trajectory=trajectory, batch_size=batch_size)
 
 
 def audit(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from smoothscore import progress
+from smoothscore.allocator import reuse_freed_memory
 from smoothscore.config import TrainConfig
 from smoothscore.data import ImageSet
 from smoothscore.errors import InputError
@@ -117,7 +118,7 @@ class Trainer:
         self.forward.train()
         if config.stop_on_memorization is not None and not checkpoints(self.run):
             self._save()  # what is kept if the first look already stops the run
-        with reproducible(), progress.task("training", total=config.steps) as advance:
+        with reuse_freed_memory(), reproducible(), progress.task("training", total=config.steps) as advance:
             advance(self.step)
             while self.step < config.steps and self.stopped is None:
                 norm = self._take_step()
