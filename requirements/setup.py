@@ -52,6 +52,7 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - it runs before anything has checked the interpreter
         sys.exit(f"This is Python {sys.version.split()[0]}; smoothscore needs 3.11 or newer: make PYTHON=python3.11.")
     if ready():
+        subprocess.run([python(), ROOT / "src" / "smoothscore" / "compilation.py"], check=True)
         return
     print("Setting up .venv with the pinned requirements (a few minutes the first time)", flush=True)
     pip = [python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]

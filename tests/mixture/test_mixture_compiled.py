@@ -1,11 +1,14 @@
 """Loops over stored rows against sums in float64, and the scores that are made with them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smoothscore import loops
 from smoothscore.data import ImageSet
 from smoothscore.mixture import Centers, GaussianKernel, compiled_sums, sums, tiles
 from smoothscore.mixture.pairs import accumulate, differences
@@ -17,6 +20,25 @@ from smoothscore.mixture.weights_loop import weigh
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=["AVX2", "DEFAULT"], autouse=True)
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The library of each kind of processor that this one is."""
+    if request.param != "DEFAULT" and torch.backends.cpu.get_cpu_capability() not in loops.CAPABLE["avx2"]:
+        pytest.skip("this processor has no vectors of 32 bytes")
+    for known in (loops._library, loops.loop):
+        known.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+        yield
+    for known in (loops._library, loops.loop):
+        known.cache_clear()
+
+
+def test_each_processor_has_its_library(processor: None, request: pytest.FixtureRequest) -> None:
+    kind = "any" if request.node.callspec.params["processor"] == "DEFAULT" else "avx2"
+    assert f"loops-{kind}.so" in loops._library()._name
 
 
 def views() -> dict[str, tuple[Centers, torch.Tensor]]:

@@ -18,7 +18,7 @@ import torch
 import smoothscore as ss
 images = torch.rand(400, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 ss.train(images, ss.TrainConfig(**{settings}), {folder!r})
-print(sorted({{"numba", "llvmlite", "sklearn", "scipy"}} & set(sys.modules)))
+print(sorted({{"sklearn", "scipy"}} & set(sys.modules)))
 """
 
 

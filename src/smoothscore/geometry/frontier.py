@@ -20,19 +20,20 @@ def largest_logits(pairs: NoisedPairs, sigmas: Array) -> Array:
     Cost: M log M + M K operations for each point, then one for every record, level and noise; the records are few
     unless distance and noise order the centers alike, as on a line, where half of the centers can be.
     """
-    largest = np.empty((len(sigmas), *pairs.point_noise.shape))
+    points, noises = pairs.point_noise.shape
     if len(sigmas) == 0:
-        return largest
+        return np.empty((0, points, noises))
     from smoothscore.geometry.loops import climb
     from smoothscore.loops import threaded
 
+    largest = np.empty((points, len(sigmas), noises))
     squares, center_noise = pairs.squares.numpy(), pairs.center_noise.numpy()
     steep, bent = 1 / sigmas, -1 / (2 * sigmas**2)
 
     def find(start: int, stop: int) -> None:
         for point in range(start, stop):
-            climb(np.argsort(squares[point]), squares[point], center_noise, steep, bent, largest[:, point])
+            climb(np.argsort(squares[point]), squares[point], center_noise, steep, bent, largest[point])
 
     threaded(find, len(squares))
-    largest -= steep[:, None, None] * pairs.point_noise.numpy()
-    return largest
+    largest -= steep[:, None] * pairs.point_noise.numpy()[:, None]
+    return largest.transpose(1, 0, 2)

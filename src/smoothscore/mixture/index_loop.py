@@ -4,18 +4,11 @@ For many queries matrix products are faster; for few of them they spend their ti
 as floats.
 """
 
-from typing import Any
-
-import numpy as np
-
-from smoothscore.loops import compiled
+from smoothscore.loops import Array, loop
 
 __all__ = ["add"]
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-@compiled
 def add(
     stored: Array, query: Array, norms: Array, factors: Array, values: Array, peaks: Array, estimate: Array
 ) -> None:
@@ -31,22 +24,7 @@ def add(
         peaks: (pieces, B), receives the largest value of each piece.
         estimate: (pieces, B), receives the same without the share of the norms.
     """
-    size = -(-len(values) // len(peaks))
-    for piece in range(len(peaks)):
-        for b in range(len(query)):
-            most, near = np.float32(-np.inf), np.float32(-np.inf)
-            for j in range(piece * size, min(piece * size + size, len(stored))):
-                value = values[j, b] + _product(stored[j], query[b])
-                near = max(near, value)
-                value += _product(norms[j], factors[b])
-                values[j, b] = value
-                most = max(most, value)
-            peaks[piece, b], estimate[piece, b] = most, near
-
-
-@compiled
-def _product(row: Array, x: Array) -> Any:
-    s = np.float32(0)
-    for i in range(len(x)):
-        s += np.float32(row[i]) * x[i]
-    return s
+    (count, known), queries, number = stored.shape, len(query), norms.shape[1]
+    loop("index_add", stored.dtype)(
+        stored, count, known, query, queries, norms, number, factors, values, peaks, estimate, len(peaks)
+    )

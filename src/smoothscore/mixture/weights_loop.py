@@ -6,21 +6,11 @@ each query b. A dozen operations on tensors, each as short as these chunks, take
 
 from typing import Any
 
-import numpy as np
+from smoothscore.loops import Array, loop
 
-from smoothscore.loops import compiled
-
-__all__ = ["exponential", "weigh"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-LOG2E = np.float32(1.4426950408889634)
-HIGH, LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # their sum is log 2; the first has few digits
-SIXTH, FIFTH, FOURTH, THIRD = (np.float32(1 / factor) for factor in (720, 120, 24, 6))
-HALF, ONE = np.float32(0.5), np.float32(1)
+__all__ = ["weigh"]
 
 
-@compiled
 def weigh(
     middle: Array,
     steep: Array,
@@ -44,26 +34,5 @@ def weigh(
 
     Returns the number of centers that carry weight, or -1 if a logit is above ``room``: then take another reference.
     """
-    above, number = 0, 0
-    sums[:] = 0
-    for j in range(len(s)):
-        hits = 0
-        for b in range(s.shape[1]):
-            logit = (s[j, b] - middle[b]) * steep[b]
-            hits |= logit > floor
-            above |= logit > room
-            weights[j, b] = exponential(least if logit < least else logit)
-        carries[j] = hits > 0
-        number += hits
-        for b in range(s.shape[1]):
-            sums[0, b] += weights[j, b]
-    return -1 if above else number
-
-
-@compiled
-def exponential(value: Any) -> Any:
-    """In float32, to some 1e-7, for moduli below 87: 2^k times the exponential of at most half of log 2."""
-    k = np.float32(np.rint(value * LOG2E))
-    t = (value - k * HIGH) - k * LOW
-    series = (((((SIXTH * t + FIFTH) * t + FOURTH) * t + THIRD) * t + HALF) * t + ONE) * t + ONE
-    return series * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    limits = float(floor), float(room), float(least)
+    return loop("weights_weigh")(middle, steep, s, *s.shape, *limits, weights, sums, carries)
