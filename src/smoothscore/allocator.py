@@ -10,13 +10,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["reuse_freed_memory"]
+__all__ = ["return_freed_memory", "reuse_freed_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of <malloc.h>
 KEEP = {MMAP_MAX: 0, TRIM_THRESHOLD: -1}  # every block from the heap, whose top is never given back
 USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20}  # what glibc's own rule ends at
 
 _inside = False
+
+
+def return_freed_memory() -> None:
+    """Give what has been freed back to the system: glibc keeps what lies between blocks that are still held."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 @contextmanager
@@ -40,5 +46,5 @@ def reuse_freed_memory() -> Iterator[None]:
     finally:
         for name, value in USUAL.items():
             library.mallopt(name, value)
-        library.malloc_trim(0)
+        return_freed_memory()
         _inside = False

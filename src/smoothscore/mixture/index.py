@@ -30,6 +30,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from smoothscore.allocator import return_freed_memory
 from smoothscore.mixture.centers import Centers
 from smoothscore.mixture.rows import gamma, multiply
 from smoothscore.mixture.stored import few
@@ -82,6 +83,7 @@ class Index:
             part = slice(start, start + len(rows))
             self._store(part, rows, (2 * centers.half_norms[part]).nan_to_num_(posinf=0.0))
         self.half = centers.half_norms.float()
+        return_freed_memory()
 
     @staticmethod
     def suits(centers: Centers) -> bool:
@@ -202,6 +204,7 @@ def _pieces(centers: Centers, chosen: Tensor) -> Iterator[Tensor]:
     """Some centers (n,) as float32 rows, read again each time."""
     for part in torch.split(chosen, STEP):
         yield centers.rows(part, torch.float32)
+        centers.release(0, centers.count)
 
 
 def _block_norms(coordinates: Tensor) -> list[Tensor]:
