@@ -7,7 +7,7 @@ import smoothscore as ss
 from smoothscore.mixture import Centers
 from smoothscore.neighbors import NeighborGraph
 from smoothscore.training import Temperature
-from smoothscore.training.neighborhoods import Neighborhoods
+from smoothscore.training.neighborhoods import Listed, Stored
 from smoothscore.training.objective import Batch
 from smoothscore.training.temperature import _base
 
@@ -18,10 +18,11 @@ def digits():
     return ss.load_images("mnist-5k", limit=1500, seed=1)
 
 
+@pytest.mark.parametrize("read", ["stored", "written out"])
 @pytest.mark.parametrize(
     ("kind", "dtype"), [("view", torch.float32), ("view", torch.float64), ("float32", torch.float32)]
 )
-def test_sums_are_those_of_float64(digits, kind, dtype):
+def test_sums_are_those_of_float64(digits, kind, dtype, read):
     exact = digits.tensor(torch.float64)
     centers = Centers(digits if kind == "view" else exact.float())
     indices = torch.randint(len(digits), (5, 70))
@@ -29,14 +30,15 @@ def test_sums_are_those_of_float64(digits, kind, dtype):
     shares = torch.rand(5, 70, dtype=torch.float64).softmax(1)
     rows = exact.flatten(1)[indices]
     tolerance = 1e-6 if dtype == torch.float32 else 1e-12
-    near = Neighborhoods(
+    listed = Listed(
         centers.scaled_rows(indices.flatten(), torch.empty(350, 784, dtype=dtype)).reshape(5, 70, -1), centers.scale
     )
+    near = listed if read == "written out" else Stored(centers, indices)
     along = torch.einsum("bkd,bd->bk", rows, noise.double())
     torch.testing.assert_close(near.along(noise), along, rtol=0, atol=tolerance * 784)
     total = torch.einsum("bk,bkd->bd", shares, rows)
     torch.testing.assert_close(near.sum(shares).double(), total, rtol=0, atol=tolerance)
-    torch.testing.assert_close(near.squares(), (rows - rows[:, :1]).square().sum(2), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(listed.squares(), (rows - rows[:, :1]).square().sum(2), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

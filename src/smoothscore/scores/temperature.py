@@ -159,11 +159,12 @@ def perplexity_temperature(log_weights: Tensor, perplexity: float) -> Tensor:
     for _ in range(100):
         step = guess + (target - entropy) / slope
         inside = (step > low) & (step < high)
-        guess = torch.where(inside, step, (low + high) / 2)
+        settled = ((entropy - target).abs() < 1e-10) | (high - low < 1e-12)
+        if settled.all():
+            break
+        guess = torch.where(settled, guess, torch.where(inside, step, (low + high) / 2))
         entropy, slope = _entropy(logits, guess)
         low, high = torch.where(entropy < target, guess, low), torch.where(entropy < target, high, guess)
-        if ((entropy - target).abs() < 1e-10).logical_or(high - low < 1e-12).all():
-            break
     return guess.exp()
 
 

@@ -31,7 +31,7 @@ from smoothscore.neighbors import NeighborGraph
 from smoothscore.networks.form import Preconditioning, spread
 from smoothscore.scores.shells import ContinuousShell, ShellKernel
 from smoothscore.scores.temperature import collapse_level, perplexity_of, perplexity_temperature, temperature_rule
-from smoothscore.training.neighborhoods import Neighborhoods
+from smoothscore.training.neighborhoods import Listed, Neighborhoods, Stored
 from smoothscore.training.objective import Batch, Objective, Target
 
 __all__ = ["Temperature", "best_shells", "perplexity_among"]
@@ -174,14 +174,17 @@ class Temperature(Objective):
         Neighbors are moved with their image.
         """
         assert batch.indices is not None
-        for some in torch.split(wanted, _together(self.centers, self.indices)) if len(wanted) else ():
-            here = batch.indices[some]
-            near = _neighborhoods(self.centers, self.indices[here], batch.clean.dtype)
+        indices = self.indices[batch.indices]
+        if batch.moves is None and self.centers.stored is not None and len(wanted):
+            yield wanted, Stored(self.centers, indices[wanted]), self.squares[batch.indices[wanted]]
+            return
+        for some in torch.split(wanted, _together(self.centers, indices)) if len(wanted) else ():
+            near = _listed(self.centers, indices[some], batch.clean.dtype)
             if batch.moves is None:
-                yield some, near, self.squares[here]
+                yield some, near, self.squares[batch.indices[some]]
                 continue
             images = near.rows.div(near.scale).reshape(*near.rows.shape[:2], *self.centers.shape)
-            near = Neighborhoods(batch.moves.select(some)(images).flatten(2))
+            near = Listed(batch.moves.select(some)(images).flatten(2))
             yield some, near, near.squares()
 
     def _logits(self, batch: Batch, some: Tensor, base: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,10 +212,10 @@ def _base(batch: Batch) -> Tensor:
     return (batch.sigma.double().unsqueeze(1) * size).square()
 
 
-def _neighborhoods(centers: Centers, indices: Tensor, dtype: torch.dtype) -> Neighborhoods:
-    """Of images (b, K) among the centers."""
+def _listed(centers: Centers, indices: Tensor, dtype: torch.dtype) -> Listed:
+    """The neighbors (b, K) among the centers, written out."""
     rows = torch.empty(indices.numel(), centers.dim, dtype=dtype, device=centers.device)
-    return Neighborhoods(centers.scaled_rows(indices.flatten(), rows).view(*indices.shape, -1), centers.scale)
+    return Listed(centers.scaled_rows(indices.flatten(), rows).view(*indices.shape, -1), centers.scale)
 
 
 def _squares(centers: Centers, indices: Tensor, graph: NeighborGraph) -> Tensor:
@@ -222,7 +225,7 @@ def _squares(centers: Centers, indices: Tensor, graph: NeighborGraph) -> Tensor:
         squares[:, 1:] = graph.distances**2
         return squares
     for some in torch.split(torch.arange(len(indices)), _together(centers, indices)):
-        squares[some] = _neighborhoods(centers, indices[some], torch.float32).squares()
+        squares[some] = _listed(centers, indices[some], torch.float32).squares()
     return squares
 
 
