@@ -1,7 +1,8 @@
 // What the loops of this package share.
 //
-// Arrays are C-contiguous and do not overlap; sums are taken in whatever order is fast. Nothing is allocated but
-// buffers, and nothing can fail. Each loop says in its Python caller what it does and what its arguments are.
+// Arrays are C-contiguous and do not overlap. Nothing is allocated, buffers are arguments, and nothing can fail. The
+// Python caller beside each loop says what it does and what its arguments are. Types are named as NumPy does: u1 for
+// bytes, f4 and f8 for the two precisions, i1 and i2 for small integers.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +14,9 @@
 using Int = std::int64_t;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
-#define INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINE inline __attribute__((always_inline))
 
-// For every kind that values are stored in, and each kind that they are summed in.
+// DEFINE(type, its name, ...) for every kind that values are stored in.
 #define FOR_STORED(DEFINE, ...) \
     DEFINE(std::uint8_t, u1, ##__VA_ARGS__) DEFINE(float, f4, ##__VA_ARGS__) DEFINE(double, f8, ##__VA_ARGS__)
 
@@ -33,25 +33,23 @@ using Wide = typename Side<R>::type;
 template <class R>
 struct One {
     template <class T>
-    INLINE_MEMBER R operator()(const T *p) const { return R(*p); }
+    INLINE R operator()(const T *p) const { return R(*p); }
 };
 template <class R>
 struct Many {
     template <class T>
-    INLINE_MEMBER Wide<R> operator()(const T *p) const {
+    INLINE Wide<R> operator()(const T *p) const {
         Wide<R> values;
         for (int lane = 0; lane < Side<R>::LANES; lane++) values[lane] = R(p[lane]);
         return values;
     }
-    INLINE_MEMBER Wide<R> operator()(const R *p) const { return *reinterpret_cast<const Wide<R> *>(p); }
+    INLINE Wide<R> operator()(const R *p) const { return *reinterpret_cast<const Wide<R> *>(p); }
 };
 #ifdef __AVX2__  // what the compiler does not find by itself
-#define READ(R, T, EXPRESSION)                                                     \
-    template <>                                                                    \
-    template <>                                                                    \
-    INLINE_MEMBER Wide<R> Many<R>::operator()(const T *p) const {                  \
-        return EXPRESSION;                                                         \
-    }
+#define READ(R, T, EXPRESSION) \
+    template <>                \
+    template <>                \
+    INLINE Wide<R> Many<R>::operator()(const T *p) const { return EXPRESSION; }
 READ(float, std::uint8_t, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadu_si64(p))))
 READ(float, std::int8_t, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(p))))
 READ(float, std::int16_t, _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p))))
@@ -71,8 +69,8 @@ INLINE R together(Wide<R> values) {
     return half[0] + half[1];
 }
 
-// The sum of term(read, i), i < n, where ``read`` reads what stands at i: in so many sums side by side at once, since one
-// alone would wait for its last addition.
+// The sum of term(read, i) for i < n, where ``read`` reads what stands at i and perhaps what follows: in so many sums at
+// once, since one alone would wait for its last addition.
 template <class R, int SUMS, class Term>
 INLINE R added(Int n, Term term) {
     constexpr int LANES = Side<R>::LANES;
@@ -88,9 +86,9 @@ INLINE R added(Int n, Term term) {
     return total + together<R>(sums[0]);
 }
 
-// out[i] = value(read, i), i < n.
+// out[i] = value(read, i) for i < n, which may read out[i].
 template <class R, class Value>
-INLINE void written(R *__restrict out, Int n, Value value) {
+INLINE void written(R *out, Int n, Value value) {
     constexpr int LANES = Side<R>::LANES;
     Int i = 0;
 #pragma GCC unroll 2

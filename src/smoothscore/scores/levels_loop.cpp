@@ -10,7 +10,7 @@ struct Table {
     double shift, last, tail;
 
     // F and its derivative.
-    inline __attribute__((always_inline)) void look_up(double r2, double &value, double &slope) const {
+    INLINE void look_up(double r2, double &value, double &slope) const {
         double near = r2 < 0 ? 0 : r2, rho;
         near = near > last ? last : near;
         rho = near + shift;
