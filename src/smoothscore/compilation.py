@@ -15,8 +15,8 @@ from pathlib import Path
 __all__ = ["build", "libraries", "sources"]
 
 PACKAGE = Path(__file__).resolve().parent
-FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fvisibility=hidden"]
-LINK = ["-fPIC", "-shared", "-Wall", "-Wno-psabi"]
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-falign-loops=64"]
+LINK = ["-fvisibility=hidden", "-fPIC", "-shared", "-Wall", "-Wno-psabi"]
 WIDE = ["-mavx2", "-mfma"]
 
 

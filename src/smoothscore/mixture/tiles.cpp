@@ -19,6 +19,16 @@ EXPORT const Int tiles_rows = ROWS, tiles_length = tiles_block + APART;  // of t
 
 namespace {
 
+INLINE void add(Wide<double> values, double *out) { *reinterpret_cast<Wide<double> *>(out) += values; }
+
+INLINE void add(Wide<float> values, double *out) {
+    typedef float Half __attribute__((vector_size(16), may_alias));
+    Half halves[2];
+    std::memcpy(halves, &values, sizeof values);
+    add(__builtin_convertvector(halves[0], Wide<double>), out);
+    add(__builtin_convertvector(halves[1], Wide<double>), out + 4);
+}
+
 // out[r, i] += the sum over k of a[k, r] v[k, i], for some numbers r and some vectors i: where the next k and the next
 // vector or number are is said of each array; in ``out`` vectors lie side by side.
 template <class R, int VECTORS, int NUMBERS>
@@ -40,8 +50,7 @@ INLINE void tile(
     for (int r = 0; r < NUMBERS; r++)
 #pragma GCC unroll 3
         for (int i = 0; i < VECTORS; i++)
-            for (int lane = 0; lane < Side<R>::LANES; lane++)
-                out[r * out_next + i * Side<R>::LANES + lane] += sums[r][i][lane];
+            add(sums[r][i], out + r * out_next + i * Side<R>::LANES);
 }
 
 template <class T, class R>
