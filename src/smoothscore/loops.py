@@ -2,6 +2,8 @@
 
 A matrix product wants floats, so uint8 pixels are first written out four times as large. Loops read the bytes
 themselves: for one query, or for chosen pairs of images, that is several times as fast, and for many queries no slower.
+Modules that take a :func:`constant` load the library, and may have to compile it, so they are imported where a loop is
+needed.
 """
 
 import ctypes

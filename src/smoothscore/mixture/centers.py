@@ -24,8 +24,8 @@ __all__ = ["PIXEL_SCALE", "Centers"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PIXEL_SCALE = 127.5
-LEAST = 2**20  # values in all centers from which on loops are compiled
-COMPILED = (torch.uint8, torch.float32, torch.float64)
+LEAST = 2**20  # values in all centers from which on loops read them
+LOOPED = (torch.uint8, torch.float32, torch.float64)
 CHUNK = 512  # centers read at a time: in float32 they and the queries stay near the cache
 
 
@@ -117,17 +117,17 @@ class Centers(nn.Module):
 
     @cached_property
     def stored(self) -> tuple[Array, Array] | None:
-        """For loops that are compiled: the array (N, dim) that the values are kept in, and the row (M,) of each center.
+        """For loops: the array (N, dim) that the values are kept in, and the row (M,) of each center.
 
         None for values elsewhere than in the main memory or on disk, or not one after the other, and for so few that
-        compiling does not pay.
+        loops do not pay.
         """
         if self.device.type != "cpu" or self.count * self.dim < LEAST:
             return None
         if self.images is not None:
             return self.images.stored()
         assert self.values is not None
-        if not self.values.is_contiguous() or self.values.dtype not in COMPILED:
+        if not self.values.is_contiguous() or self.values.dtype not in LOOPED:
             return None
         return self.values.numpy(), np.arange(self.count)
 

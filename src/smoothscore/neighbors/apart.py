@@ -1,6 +1,6 @@
 """A neighbor graph made by a process of its own, which takes all that the search needs with it when it ends.
 
-A search loads a compiler, or a network, and its tables fragment the heap: some hundred megabytes that a process which
+A search may load a network, and its tables fragment the heap: some hundred megabytes that a process which
 trains afterwards would keep to its end. The other process is told what to do by the files of a folder,
 
     order.json    the options of ``NeighborGraph.build``, and what the images are

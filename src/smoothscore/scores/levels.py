@@ -25,7 +25,7 @@ MANTISSA = 52  # binary digits of a float64
 FEWEST_DIGITS, MOST_DIGITS = 4, 15  # of them used for cells
 CHUNK = 512  # rows whose levels are found together
 DEGREE = 5
-COMPILED = 4096  # distances from which on the loop is compiled
+LOOPED = 4096  # distances from which on one loop looks them up
 
 
 class Levels(Profile):
@@ -73,7 +73,7 @@ class Levels(Profile):
 
     def relative(self, base: Tensor, offset: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
         """As promised by :class:`Profile`; on a CPU in one compiled loop."""
-        if offset.device.type != "cpu" or offset.numel() < COMPILED:
+        if offset.device.type != "cpu" or offset.numel() < LOOPED:
             return super().relative(base, offset, cold)
         from smoothscore.scores.levels_loop import relative
 
