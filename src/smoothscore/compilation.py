@@ -52,10 +52,10 @@ def build(folder: Path) -> None:
             )
             for kind, path in partial.items()
         }
+        said = {kind: process.communicate()[1] for kind, process in running.items()}  # all have ended
         for kind, process in running.items():
-            said = process.communicate()[1]
             if process.returncode:
-                raise RuntimeError(said.strip() or f"{compiler[0]} ended with {process.returncode}")
+                raise RuntimeError(said[kind].strip() or f"{compiler[0]} ended with {process.returncode}")
             partial[kind].replace(old[kind])
     except OSError as error:
         raise RuntimeError(f"{compiler[0]}: {error.strerror}") from error
