@@ -24,6 +24,7 @@ using Int = std::int64_t;
 template <class R>
 struct Side {
     typedef R type __attribute__((vector_size(32), aligned(sizeof(R)), may_alias));
+    typedef R half __attribute__((vector_size(16), may_alias));
     static constexpr int LANES = 32 / sizeof(R);
 };
 template <class R>
@@ -61,10 +62,9 @@ READ(double, float, _mm256_cvtps_pd(_mm_loadu_ps(p)))
 // The sum of what stands side by side, by halves.
 template <class R>
 INLINE R together(Wide<R> values) {
-    typedef R Half __attribute__((vector_size(16), may_alias));
-    Half halves[2];
+    typename Side<R>::half halves[2];
     std::memcpy(halves, &values, sizeof values);
-    Half half = halves[0] + halves[1];
+    auto half = halves[0] + halves[1];
     if constexpr (sizeof(R) == 4) return (half[0] + half[2]) + (half[1] + half[3]);
     return half[0] + half[1];
 }

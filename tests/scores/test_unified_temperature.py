@@ -8,6 +8,7 @@ import torch
 from direct_sums import direct, draw, near
 
 from smoothscore.schedules import log_uniform
+from smoothscore.scores import temperature as temperature_rules
 from smoothscore.scores.unified import UnifiedScore
 
 
@@ -94,3 +95,18 @@ def test_perplexity_is_the_effective_number_of_centers(perplexity, neighbors):
 def test_more_centers_than_there_are_means_all_of_them():
     score = UnifiedScore(draw(4, 6), [0.1, 1.0], "perplexity:50")
     torch.testing.assert_close(score.weights(draw(3, 6)), torch.full((3, 4), 0.25).double())
+
+
+def test_a_row_that_has_its_perplexity_keeps_it_while_others_are_searched(monkeypatch):
+    """Newton's last steps leave the bracket by rounding; were they then halved, the search would begin again."""
+    generator = torch.Generator().manual_seed(0)
+    r2 = 200 + 300 * torch.rand(128, 31, generator=generator, dtype=torch.float64)
+    r2[:, 0] = 0
+    sigma = (1.2 * torch.randn(128, 1, generator=generator, dtype=torch.float64) - 1.2).exp()
+    rounds, entropy = [], temperature_rules._entropy
+    monkeypatch.setattr(temperature_rules, "_entropy", lambda *given: rounds.append(1) or entropy(*given))
+    logits = -r2 / (2 * sigma**2)
+    heat = temperature_rules.perplexity_temperature(logits, 4.0)
+    found = torch.special.entr(torch.softmax(logits / heat[:, None], 1)).sum(1).exp()
+    torch.testing.assert_close(found[heat > 1], torch.full_like(found[heat > 1], 4.0))
+    assert len(rounds) < 25

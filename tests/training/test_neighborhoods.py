@@ -83,3 +83,9 @@ def test_a_batch_may_have_no_neighbor_within_reach(digits):
     images, indices = digits.tensor()[:3], torch.arange(3)
     batch = Batch(images, torch.randn_like(images), torch.full((3,), 0.01), indices, None, conditional=True)
     torch.testing.assert_close(objective.target(batch).images, images)
+
+
+def test_noise_of_half_precision_is_summed_in_float32(digits):
+    near = Stored(Centers(digits), torch.arange(6).reshape(2, 3))
+    noise = torch.randn(2, 784).half()
+    torch.testing.assert_close(near.along(noise), near.along(noise.float()), rtol=0, atol=0)

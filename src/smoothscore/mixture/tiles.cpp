@@ -22,8 +22,7 @@ namespace {
 INLINE void add(Wide<double> values, double *out) { *reinterpret_cast<Wide<double> *>(out) += values; }
 
 INLINE void add(Wide<float> values, double *out) {
-    typedef float Half __attribute__((vector_size(16), may_alias));
-    Half halves[2];
+    Side<float>::half halves[2];
     std::memcpy(halves, &values, sizeof values);
     add(__builtin_convertvector(halves[0], Wide<double>), out);
     add(__builtin_convertvector(halves[1], Wide<double>), out + 4);

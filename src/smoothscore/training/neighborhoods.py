@@ -60,13 +60,14 @@ class Stored:
     indices: Tensor
 
     def along(self, noise: Tensor) -> Tensor:
-        """Sums of 256 values in the precision of the noise, these in float64."""
+        """Sums of 256 values in the precision of the noise, at least float32, these in float64."""
         from smoothscore.loops import threaded
         from smoothscore.mixture.compiled_sums import products
 
         assert self.centers.stored is not None
         values, places = self.centers.stored
-        rows, x, out = places[self.indices.numpy()], noise.contiguous().numpy(), np.empty((*self.indices.shape, 1))
+        x = noise.to(torch.promote_types(noise.dtype, torch.float32)).contiguous().numpy()
+        rows, out = places[self.indices.numpy()], np.empty((*self.indices.shape, 1))
 
         def some(start: int, stop: int) -> None:
             for b in range(start, stop):
